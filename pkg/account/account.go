@@ -1,0 +1,196 @@
+// Package account holds a remote account as its owner filled it in: its fields, their defaults and
+// what makes them valid. It stores nothing and dials nothing.
+package account
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Protocol is the protocol of the remote server.
+type Protocol string
+
+// The protocols.
+const (
+	POP3 Protocol = "pop3"
+	IMAP Protocol = "imap"
+)
+
+// TLSMode says how a remote session is secured.
+type TLSMode string
+
+// The TLS modes: ask and upgrade when offered; TLS from the first byte; never.
+const (
+	Detect  TLSMode = "detect"
+	Direct  TLSMode = "direct"
+	Disable TLSMode = "disable"
+)
+
+// After says what happens to a message at the remote server once its destination accepted it.
+type After string
+
+// The policies after collection.
+const (
+	Leave  After = "leave"
+	Delete After = "delete"
+)
+
+// OnIndexLoss says what to do when the UID index of an account that had collected is gone.
+type OnIndexLoss string
+
+// The policies on a lost index: collect again, or pass over what is listed now.
+const (
+	Recollect OnIndexLoss = "recollect"
+	Baseline  OnIndexLoss = "baseline"
+)
+
+// Account is a remote account.
+type Account struct {
+	UID               string // immutable, made at creation
+	Domain, Name      string
+	Active            bool
+	Protocol          Protocol
+	Host              string // "host" or "host:port", "[v6]:port"
+	Username          string
+	SealedPassword    []byte
+	CredentialVersion uint64
+	TLS               TLSMode
+	APOP              bool
+	ForwardTo         string
+	Interval          time.Duration // 0: the global schedule
+	After             After
+	OnIndexLoss       OnIndexLoss
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	Revision          uint64 // of the record in the directory, not part of it
+}
+
+// Ref returns "domain/name", the way people name an account.
+func (a Account) Ref() string { return a.Domain + "/" + a.Name }
+
+// SealContext returns the associated data its password is sealed with: a sealed password moved to
+// another account does not open.
+func (a Account) SealContext() string { return "account:" + a.UID }
+
+// HostPort splits Host and fills in the protocol's standard port for the TLS mode
+// (RFC 1939 §3, RFC 9051 §2.1, RFC 8314 §7).
+func (a Account) HostPort() (host string, port int, err error) {
+	host, port, err = splitHost(a.Host)
+	if err != nil || port != 0 {
+		return host, port, err
+	}
+	switch {
+	case a.Protocol == POP3 && a.TLS == Direct:
+		port = 995
+	case a.Protocol == POP3:
+		port = 110
+	case a.TLS == Direct:
+		port = 993
+	default:
+		port = 143
+	}
+	return host, port, nil
+}
+
+func splitHost(s string) (string, int, error) {
+	host, p, err := net.SplitHostPort(s)
+	if err != nil {
+		if strings.Count(s, ":") == 1 || strings.ContainsAny(s, "[]") {
+			return "", 0, invalid("host", "want host, host:port or [v6]:port")
+		}
+		return s, 0, nil
+	}
+	port, err := strconv.Atoi(p)
+	if err != nil || port < 1 || port > 65535 {
+		return "", 0, invalid("host", "port must be a number from 1 to 65535")
+	}
+	return host, port, nil
+}
+
+// WithDefaults returns a with its empty fields filled in.
+func (a Account) WithDefaults() Account {
+	a.Domain, a.Name = strings.ToLower(strings.TrimSpace(a.Domain)), strings.TrimSpace(a.Name)
+	a.Host = strings.TrimSpace(a.Host)
+	if a.TLS == "" {
+		a.TLS = Detect
+	}
+	if a.After == "" {
+		a.After = Leave
+	}
+	if a.OnIndexLoss == "" {
+		a.OnIndexLoss = Recollect
+	}
+	return a
+}
+
+var (
+	protocols = map[Protocol]mailferryv1.Protocol{
+		POP3: mailferryv1.Protocol_PROTOCOL_POP3, IMAP: mailferryv1.Protocol_PROTOCOL_IMAP,
+	}
+	tlsModes = map[TLSMode]mailferryv1.TlsMode{
+		Detect: mailferryv1.TlsMode_TLS_MODE_DETECT, Direct: mailferryv1.TlsMode_TLS_MODE_DIRECT,
+		Disable: mailferryv1.TlsMode_TLS_MODE_DISABLE,
+	}
+	afters = map[After]mailferryv1.AfterCollection{
+		Leave:  mailferryv1.AfterCollection_AFTER_COLLECTION_LEAVE,
+		Delete: mailferryv1.AfterCollection_AFTER_COLLECTION_DELETE,
+	}
+	losses = map[OnIndexLoss]mailferryv1.OnIndexLoss{
+		Recollect: mailferryv1.OnIndexLoss_ON_INDEX_LOSS_RECOLLECT,
+		Baseline:  mailferryv1.OnIndexLoss_ON_INDEX_LOSS_BASELINE,
+	}
+)
+
+func wordOf[W ~string, E comparable](m map[W]E, e E) W {
+	for w, v := range m {
+		if v == e {
+			return w
+		}
+	}
+	return ""
+}
+
+// Proto returns the wire form of a.
+func (a Account) Proto() *mailferryv1.Account {
+	p := &mailferryv1.Account{
+		Uid: a.UID, Domain: a.Domain, Name: a.Name, Active: a.Active, Protocol: protocols[a.Protocol],
+		Host: a.Host, Username: a.Username, SealedPassword: a.SealedPassword,
+		CredentialVersion: a.CredentialVersion, Tls: tlsModes[a.TLS], Apop: a.APOP, ForwardTo: a.ForwardTo,
+		After: afters[a.After], OnIndexLoss: losses[a.OnIndexLoss], Revision: a.Revision,
+	}
+	if a.Interval > 0 {
+		p.Interval = durationpb.New(a.Interval)
+	}
+	if !a.CreatedAt.IsZero() {
+		p.CreatedAt = timestamppb.New(a.CreatedAt)
+	}
+	if !a.UpdatedAt.IsZero() {
+		p.UpdatedAt = timestamppb.New(a.UpdatedAt)
+	}
+	return p
+}
+
+// FromProto returns the account of its wire form; unknown enum values become "", which Validate refuses.
+func FromProto(p *mailferryv1.Account) Account {
+	a := Account{
+		UID: p.GetUid(), Domain: p.GetDomain(), Name: p.GetName(), Active: p.GetActive(),
+		Protocol: wordOf(protocols, p.GetProtocol()), Host: p.GetHost(), Username: p.GetUsername(),
+		SealedPassword: p.GetSealedPassword(), CredentialVersion: p.GetCredentialVersion(),
+		TLS: wordOf(tlsModes, p.GetTls()), APOP: p.GetApop(), ForwardTo: p.GetForwardTo(),
+		Interval: p.GetInterval().AsDuration(), After: wordOf(afters, p.GetAfter()),
+		OnIndexLoss: wordOf(losses, p.GetOnIndexLoss()), Revision: p.GetRevision(),
+	}
+	if t := p.GetCreatedAt(); t != nil {
+		a.CreatedAt = t.AsTime()
+	}
+	if t := p.GetUpdatedAt(); t != nil {
+		a.UpdatedAt = t.AsTime()
+	}
+	return a
+}

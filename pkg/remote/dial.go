@@ -1,0 +1,32 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/mailferry/mailferry/pkg/account"
+)
+
+// Target is where a session goes and who signs in.
+type Target struct {
+	Host               string
+	Port               int
+	TLS                account.TLSMode
+	Username, Password string
+	// APOP signs in with APOP only (POP3).
+	APOP bool
+}
+
+// Dialer opens connections to remote servers.
+type Dialer struct {
+	// DialContext opens the TCP connection; the egress guard is part of it.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLS is cloned for each session; its ServerName is set to the target's host. A ClientSessionCache in
+	// it makes polls cheaper.
+	TLS    *tls.Config
+	Limits Limits
+	// Trusted is asked before each write to the server and its error ends the session: a worker that woke
+	// up after its lock had expired sends nothing. Nil: always trusted.
+	Trusted func() error
+}

@@ -1,0 +1,115 @@
+// Package remote is the contract of a session with a remote account, and what its two protocols
+// share: dialing, TLS, the egress guard and the limits.
+//
+// A session is used by one goroutine. Everything it reads is bounded in time and bytes; every error
+// it returns carries a fault kind; text of the server in it has passed fault.Clean.
+package remote
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Item names one message of a remote mailbox.
+type Item struct {
+	// Mailbox is the IMAP mailbox; empty for POP3.
+	Mailbox string
+	// UIDValidity and UID identify an IMAP message (RFC 9051 §2.3.1.1).
+	UIDValidity, UID uint32
+	// Number and UniqueID identify a POP3 message in this session and across sessions (RFC 1939 §7).
+	// UniqueID is empty where the server gave none, or one that it gave twice.
+	Number   int
+	UniqueID string
+	// Size in octets as listed: advice, never a bound.
+	Size int64
+}
+
+// Listing is what a session's remote mailbox holds.
+type Listing struct {
+	Items []Item
+	// Complete says that the listing did not contradict itself. Only a complete one may delete or age
+	// anything.
+	Complete bool
+	// Note says why it is not complete.
+	Note string
+}
+
+// Fetched is one answer to Fetch.
+type Fetched struct {
+	Item Item
+	// Err is the failure of this message alone; Body is nil then.
+	Err error
+	// Body streams the message as received. It returns io.EOF only at the protocol's own end mark; a
+	// cut or oversized body ends in another error.
+	Body io.Reader
+	// InternalDate and Flags are IMAP's.
+	InternalDate time.Time
+	Flags        []string
+}
+
+// Info is what a session knows about its connection.
+type Info struct {
+	// TLS is "none" or the version, for instance "TLS 1.3".
+	TLS string
+	// Address is the address that was dialed.
+	Address string
+	// Consumes says that the server drops a message once it was fetched and the session ended well
+	// (RFC 2449 §6.7: EXPIRE 0).
+	Consumes bool
+}
+
+// Session is an authenticated session with a remote account.
+type Session interface {
+	Info() Info
+	// List returns every message of the remote mailbox.
+	List(ctx context.Context) (Listing, error)
+	// Fetch calls each once for every item, in the order in which the answers come. each must read Body
+	// to its end to have the message; what it leaves is passed over. An error of each ends the session.
+	// Fetch returns an error only when the session can no longer be used; an item for which each was not
+	// called, or called with Err, was not fetched.
+	Fetch(ctx context.Context, items []Item, each func(Fetched) error) error
+	// Delete removes messages. With POP3 they are gone only when Close returned nil (RFC 1939 §6).
+	Delete(ctx context.Context, items []Item) error
+	// Close ends the session in order (QUIT, LOGOUT).
+	Close(ctx context.Context) error
+	// Abort drops the connection; deletions of a POP3 session are void. It may be called at any time, from
+	// any goroutine, also after Close.
+	Abort()
+}
+
+// Limits bounds one session. Zero fields take their default.
+type Limits struct {
+	Dial     time.Duration // connect and TLS handshake, each; default 15 s
+	Command  time.Duration // greeting and each answer; default 60 s
+	Idle     time.Duration // silence inside a body; default 60 s
+	Line     int           // octets of one line; default 64 KiB
+	List     int           // messages of a listing; default 1,000,000
+	Message  int64         // octets of one message; default 256 MiB
+	Pipeline int           // commands sent ahead; default 64
+}
+
+// WithDefaults returns l with its zero fields filled in.
+func (l Limits) WithDefaults() Limits {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&l.Dial, 15*time.Second)
+	def(&l.Command, time.Minute)
+	def(&l.Idle, time.Minute)
+	if l.Line == 0 {
+		l.Line = 64 << 10
+	}
+	if l.List == 0 {
+		l.List = 1_000_000
+	}
+	if l.Message == 0 {
+		l.Message = 256 << 20
+	}
+	if l.Pipeline == 0 {
+		l.Pipeline = 64
+	}
+	return l
+}

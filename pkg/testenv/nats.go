@@ -1,0 +1,67 @@
+package testenv
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// NATS is a nats-server in process, with JetStream on disk.
+type NATS struct {
+	t    testing.TB
+	dir  string
+	port int
+	srv  *server.Server
+	URL  string
+	// Conn and JS are closed at the end of the test and survive Restart.
+	Conn *nats.Conn
+	JS   jetstream.JetStream
+}
+
+// NewNATS starts a nats-server that ends with the test.
+func NewNATS(t testing.TB) *NATS {
+	t.Helper()
+	n := &NATS{t: t, dir: TempDir(t), port: -1}
+	n.Start()
+	conn, err := nats.Connect(n.URL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Conn = conn
+	if n.JS, err = jetstream.New(conn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		n.Stop()
+	})
+	return n
+}
+
+// Start starts the server on its folder and, after the first time, its port again.
+func (n *NATS) Start() {
+	n.t.Helper()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: n.port, JetStream: true, StoreDir: n.dir, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	go srv.Start()
+	if !srv.ReadyForConnections(10 * time.Second) {
+		n.t.Fatal("nats-server is not ready")
+	}
+	n.srv, n.URL, n.port = srv, srv.ClientURL(), portOf(srv)
+}
+
+// Stop stops the server; its data is kept.
+func (n *NATS) Stop() {
+	n.srv.Shutdown()
+	n.srv.WaitForShutdown()
+}
+
+// StoreDir is the folder of JetStream.
+func (n *NATS) StoreDir() string { return n.dir }
