@@ -1,0 +1,129 @@
+package due
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/redis/go-redis/v9"
+)
+
+// Claimed is an entry that is due, held by one planner until the lease ends.
+type Claimed struct {
+	Entry
+	// Due is the time it was due at.
+	Due time.Time
+	// lease is the score that says the claim still stands, in milliseconds.
+	lease string
+}
+
+// Claim takes up to limit due accounts of each shard, for the length of the lease: nobody else gets
+// them before it ends. One round trip to Redis for all shards.
+func (x *Index) Claim(ctx context.Context, shards []int, limit int, lease time.Duration) ([]Claimed, error) {
+	cmds := make([]*redis.Cmd, len(shards))
+	ask := func(c redis.Scripter) {
+		for i, s := range shards {
+			cmds[i] = redis.NewScript(claimLua).EvalSha(ctx, c, keys(s), limit, lease.Milliseconds())
+		}
+	}
+	p := x.rdb.Pipeline()
+	ask(p)
+	if _, err := p.Exec(ctx); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+		for i, s := range shards {
+			cmds[i] = run(ctx, x.rdb, claimLua, s, limit, lease.Milliseconds())
+		}
+	}
+	var out []Claimed
+	var errs []error
+	for _, c := range cmds {
+		rows, err := c.Slice()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for i := 0; i+3 < len(rows); i += 4 {
+			cl, err := claimed(rows[i : i+4])
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			out = append(out, cl)
+		}
+	}
+	return out, fault.Wrap(fault.Internal, "due claim", errors.Join(errs...))
+}
+
+func claimed(row []any) (Claimed, error) {
+	uid, _ := row[0].(string)
+	raw, _ := row[1].(string)
+	at, _ := row[2].(string)
+	lease, _ := row[3].(string)
+	e, err := decode(uid, raw)
+	if err != nil {
+		return Claimed{}, err
+	}
+	ms, err := strconv.ParseFloat(at, 64)
+	if err != nil {
+		return Claimed{}, fmt.Errorf("due time of %s: %w", uid, err)
+	}
+	return Claimed{Entry: e, Due: time.UnixMilli(int64(ms)), lease: lease}, nil
+}
+
+// Commit sets the next due time of claimed accounts. A claim whose lease ended, or whose account was
+// edited meanwhile, is passed over: another due time stands already.
+func (x *Index) Commit(ctx context.Context, claims []Claimed, next func(Claimed) time.Time) error {
+	byShard := map[int][]any{}
+	for _, c := range claims {
+		s := ShardOf(c.UID)
+		byShard[s] = append(byShard[s], c.UID, c.lease, next(c).UnixMilli())
+	}
+	p := x.rdb.Pipeline()
+	for s, args := range byShard {
+		redis.NewScript(commitLua).Eval(ctx, p, keys(s), args...)
+	}
+	_, err := p.Exec(ctx)
+	return fault.Wrap(fault.Internal, "due commit", err)
+}
+
+// decode reads an entry: revision|active|interval s|not-before ms|kind|failures|since ms|last ms|domain|name.
+// The scripts write it; name comes last because it may hold any character.
+func decode(uid, raw string) (Entry, error) {
+	f := strings.SplitN(raw, "|", 10)
+	if len(f) != 10 {
+		return Entry{}, fault.Errorf(fault.Internal, "due entry", "%q of account %s cannot be read", fault.Clean(raw), uid)
+	}
+	var n [8]int64
+	for i := range n {
+		v, err := strconv.ParseInt(f[i], 10, 64)
+		if err != nil {
+			return Entry{}, fault.Errorf(fault.Internal, "due entry", "%q of account %s cannot be read", fault.Clean(raw), uid)
+		}
+		n[i] = v
+	}
+	return Entry{
+		UID: uid, Domain: f[8], Name: f[9], Revision: uint64(n[0]), Active: n[1] == 1,
+		Interval: time.Duration(n[2]) * time.Second,
+		State: State{
+			NotBefore: fromMillis(n[3]), Kind: fault.Kind(n[4]), Failures: int(n[5]),
+			FailingSince: fromMillis(n[6]), LastRun: fromMillis(n[7]),
+		},
+	}, nil
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}

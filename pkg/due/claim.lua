@@ -1,0 +1,18 @@
+-- KEYS: at, entry. ARGV: limit, lease (ms). Answers uid, entry, due, lease score for each.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local rows = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+local out, lease = {}, string.format('%.0f', now + tonumber(ARGV[2]))
+for i = 1, #rows, 2 do
+  local raw = redis.call('HGET', KEYS[2], rows[i])
+  if raw then
+    redis.call('ZADD', KEYS[1], lease, rows[i])
+    out[#out + 1] = rows[i]
+    out[#out + 1] = raw
+    out[#out + 1] = rows[i + 1]
+    out[#out + 1] = lease
+  else
+    redis.call('ZREM', KEYS[1], rows[i])
+  end
+end
+return out

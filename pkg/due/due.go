@@ -1,0 +1,170 @@
+// Package due is the due index: when each account is to be run next, and what its last runs came to.
+//
+// It lives in Redis, in 64 shards, each a sorted set of due times and a hash of entries under one hash
+// tag. Planners claim what is due in batches under a lease, emit jobs, and commit the next due times
+// once the queue has confirmed the jobs; a planner that dies in between delays its batch by the
+// lease. Workers settle runs here: the verdict, the failures in a row and the time before which a
+// retry is useless. Everything but the verdicts can be rebuilt from the directory; an entry carries
+// the revision it was made from, and an older one loses. Time is that of Redis.
+package due
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/redis/go-redis/v9"
+)
+
+// Shards is the number of shards. It never changes: the shard is part of the key names.
+const Shards = 64
+
+// ErrNotFound says that the index has no entry of an account.
+var ErrNotFound = errors.New("not in the due index")
+
+// Entry is what planning knows of one account.
+type Entry struct {
+	UID, Domain, Name string
+	// Revision of the account in the directory that the entry was made from.
+	Revision uint64
+	// Interval of the account, 0 for the global schedule.
+	Interval time.Duration
+	// Active accounts are due at times; others keep their entry and are never due.
+	Active bool
+	// State is what runs wrote.
+	State
+}
+
+// State is what the runs of an account came to.
+type State struct {
+	// NotBefore is the time before which a scheduled run is useless; zero if none.
+	NotBefore time.Time
+	// Kind of the last run's fault.
+	Kind fault.Kind
+	// Failures in a row, and since when.
+	Failures     int
+	FailingSince time.Time
+	// LastRun is when the last run ended.
+	LastRun time.Time
+}
+
+// Index is the due index.
+type Index struct {
+	rdb redis.UniversalClient
+}
+
+// New returns the due index in rdb.
+func New(rdb redis.UniversalClient) *Index { return &Index{rdb: rdb} }
+
+//go:embed put.lua
+var putLua string
+
+//go:embed claim.lua
+var claimLua string
+
+//go:embed commit.lua
+var commitLua string
+
+//go:embed settle.lua
+var settleLua string
+
+// run runs a script of one shard; go-redis falls back from EVALSHA to EVAL by itself.
+func run(ctx context.Context, c redis.Scripter, src string, shard int, args ...any) *redis.Cmd {
+	return redis.NewScript(src).Run(ctx, c, keys(shard), args...)
+}
+
+func keys(shard int) []string {
+	tag := "ferry:due:{" + strconv.Itoa(shard) + "}"
+	return []string{tag + ":at", tag + ":entry"}
+}
+
+// ShardOf returns the shard of an account, 0 to Shards-1.
+func ShardOf(uid string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(uid))
+	return int(h.Sum32() % Shards)
+}
+
+// Put writes what the directory says of an account. next is the due time of one that is new, became
+// active or was edited; the same revision again keeps the due time there is, and an older one changes
+// nothing. An edit forgives: it clears the failures, so that the next run is not held back.
+func (x *Index) Put(ctx context.Context, e Entry, next time.Time) error {
+	active := 0
+	if e.Active {
+		active = 1
+	}
+	err := run(ctx, x.rdb, putLua, ShardOf(e.UID), e.UID, e.Revision, active,
+		int64(e.Interval/time.Second), e.Domain, e.Name, next.UnixMilli()).Err()
+	return fault.Wrap(fault.Internal, "due put", err)
+}
+
+// Remove forgets a deleted account.
+func (x *Index) Remove(ctx context.Context, uid string) error {
+	k := keys(ShardOf(uid))
+	_, err := x.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZRem(ctx, k[0], uid)
+		p.HDel(ctx, k[1], uid)
+		return nil
+	})
+	return fault.Wrap(fault.Internal, "due remove", err)
+}
+
+// Settle records how a run of the account ended at the time now. A failure that counts raises Failures; the
+// next scheduled run is put off to notBefore where that is later than what was planned. An account that
+// has no entry is passed over.
+func (x *Index) Settle(ctx context.Context, uid string, kind fault.Kind, notBefore, now time.Time) error {
+	counts := 0
+	if kind.Verdict().Counts && kind != fault.None {
+		counts = 1
+	}
+	clears := 0
+	if kind == fault.None {
+		clears = 1
+	}
+	err := run(ctx, x.rdb, settleLua, ShardOf(uid), uid, int(kind), counts, clears, millis(notBefore), millis(now)).Err()
+	return fault.Wrap(fault.Internal, "due settle", err)
+}
+
+// Get returns the entry of an account and when it is due: the zero time if never. It returns [ErrNotFound].
+func (x *Index) Get(ctx context.Context, uid string) (Entry, time.Time, error) {
+	k := keys(ShardOf(uid))
+	p := x.rdb.Pipeline()
+	raw, at := p.HGet(ctx, k[1], uid), p.ZScore(ctx, k[0], uid)
+	_, _ = p.Exec(ctx)
+	if err := raw.Err(); err != nil {
+		if errors.Is(err, redis.Nil) {
+			return Entry{}, time.Time{}, ErrNotFound
+		}
+		return Entry{}, time.Time{}, fault.Wrap(fault.Internal, "due get", err)
+	}
+	e, err := decode(uid, raw.Val())
+	if err != nil {
+		return Entry{}, time.Time{}, err
+	}
+	if at.Err() != nil {
+		return e, time.Time{}, nil
+	}
+	return e, time.UnixMilli(int64(at.Val())), nil
+}
+
+const epochKey = "ferry:due:epoch"
+
+// Complete says whether the index was filled from the directory since Redis last lost its data.
+func (x *Index) Complete(ctx context.Context) (bool, error) {
+	n, err := x.rdb.Exists(ctx, epochKey).Result()
+	return n == 1, fault.Wrap(fault.Internal, "due epoch", err)
+}
+
+// SetComplete records that the index holds every account of the directory.
+func (x *Index) SetComplete(ctx context.Context, now time.Time) error {
+	return fault.Wrap(fault.Internal, "due epoch", x.rdb.Set(ctx, epochKey, now.UnixMilli(), 0).Err())
+}
+
+// Ping says whether Redis answers.
+func (x *Index) Ping(ctx context.Context) error {
+	return fault.Wrap(fault.Internal, "redis", x.rdb.Ping(ctx).Err())
+}

@@ -1,0 +1,202 @@
+package due_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/due"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/testenv"
+)
+
+func all() []int {
+	s := make([]int, due.Shards)
+	for i := range s {
+		s[i] = i
+	}
+	return s
+}
+
+func entry(uid string, rev uint64) due.Entry {
+	return due.Entry{UID: uid, Domain: "example.com", Name: "a|b " + uid, Revision: rev, Interval: 5 * time.Minute, Active: true}
+}
+
+func TestClaimCommit(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	past := time.Now().Add(-time.Minute).Truncate(time.Millisecond)
+	for i := range 300 {
+		if err := x.Put(ctx, entry(fmt.Sprint("u", i), 1), past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.Put(ctx, entry("later", 1), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	got := map[string]int{}
+	var claims []due.Claimed
+	for range 4 {
+		wg.Go(func() {
+			cs, err := x.Claim(ctx, all(), 100, time.Minute)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			claims = append(claims, cs...)
+			for _, c := range cs {
+				got[c.UID]++
+				if !c.Due.Equal(past) || c.Name != "a|b "+c.UID || c.Interval != 5*time.Minute {
+					t.Errorf("claim %+v", c)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if len(got) != 300 || len(claims) != 300 {
+		t.Fatalf("claimed %d accounts %d times, want each of 300 once", len(got), len(claims))
+	}
+	next := time.Now().Add(5 * time.Minute).Truncate(time.Millisecond)
+	if err := x.Commit(ctx, claims, func(due.Claimed) time.Time { return next }); err != nil {
+		t.Fatal(err)
+	}
+	if _, at, err := x.Get(ctx, "u7"); err != nil || !at.Equal(next) {
+		t.Errorf("due at %v, %v; want %v", at, err, next)
+	}
+}
+
+func TestLeaseOfADeadPlannerEnds(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	if err := x.Put(ctx, entry("a", 1), time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := x.Claim(ctx, all(), 10, 50*time.Millisecond)
+	if err != nil || len(dead) != 1 {
+		t.Fatal(dead, err)
+	}
+	var alive []due.Claimed
+	testenv.Eventually(t, 5*time.Second, "the claim comes back", func() bool {
+		alive, err = x.Claim(ctx, all(), 10, time.Minute)
+		return len(alive) == 1
+	})
+	// The dead planner wakes up: its commit must not cut the live claim short.
+	if err := x.Commit(ctx, dead, func(due.Claimed) time.Time { return time.Unix(1, 0) }); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := x.Claim(ctx, all(), 10, time.Minute); len(again) != 0 {
+		t.Error("a stale commit made the account due again")
+	}
+}
+
+func TestOlderRevisionLoses(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	t1, t2 := time.Now().Add(time.Hour).Truncate(time.Millisecond), time.Now().Add(2*time.Hour).Truncate(time.Millisecond)
+	steps := []struct {
+		rev  uint64
+		next time.Time
+		want time.Time
+	}{{2, t1, t1}, {1, t2, t1}, {2, t2, t1}, {3, t2, t2}}
+	for _, s := range steps {
+		if err := x.Put(ctx, entry("a", s.rev), s.next); err != nil {
+			t.Fatal(err)
+		}
+		if _, at, err := x.Get(ctx, "a"); err != nil || !at.Equal(s.want) {
+			t.Errorf("after revision %d: due %v, %v; want %v", s.rev, at, err, s.want)
+		}
+	}
+	e := entry("a", 4)
+	e.Active = false
+	if err := x.Put(ctx, e, t1); err != nil {
+		t.Fatal(err)
+	}
+	if _, at, _ := x.Get(ctx, "a"); !at.IsZero() {
+		t.Errorf("an inactive account is due at %v", at)
+	}
+	if err := x.Put(ctx, entry("a", 5), t1); err != nil {
+		t.Fatal(err)
+	}
+	if _, at, _ := x.Get(ctx, "a"); !at.Equal(t1) {
+		t.Errorf("switched on again: due at %v, want %v", at, t1)
+	}
+}
+
+func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	now := time.Now().Truncate(time.Millisecond)
+	soon, later := now.Add(time.Minute), now.Add(time.Hour)
+	if err := x.Put(ctx, entry("a", 1), soon); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if err := x.Settle(ctx, "a", fault.Auth, later, now.Add(time.Duration(i)*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, at, err := x.Get(ctx, "a")
+	if err != nil || !at.Equal(later) || e.Failures != 2 || e.Kind != fault.Auth || !e.FailingSince.Equal(now) || !e.NotBefore.Equal(later) {
+		t.Errorf("after two failures: %+v due %v, %v", e, at, err)
+	}
+	if err := x.Settle(ctx, "a", fault.InUse, now, now); err != nil {
+		t.Fatal(err)
+	}
+	if e, _, _ := x.Get(ctx, "a"); e.Failures != 2 || e.Kind != fault.InUse {
+		t.Errorf("in-use counted: %+v", e)
+	}
+	if err := x.Put(ctx, entry("a", 2), soon); err != nil {
+		t.Fatal(err)
+	}
+	if e, at, _ := x.Get(ctx, "a"); !at.Equal(soon) || e.Failures != 0 || !e.NotBefore.IsZero() {
+		t.Errorf("after an edit: %+v due %v", e, at)
+	}
+	if err := x.Settle(ctx, "a", fault.None, time.Time{}, now); err != nil {
+		t.Fatal(err)
+	}
+	if e, _, _ := x.Get(ctx, "a"); e.Kind != fault.None || !e.FailingSince.IsZero() || !e.LastRun.Equal(now) {
+		t.Errorf("after a good run: %+v", e)
+	}
+	if err := x.Remove(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := x.Get(ctx, "a"); !errors.Is(err, due.ErrNotFound) {
+		t.Errorf("after removal: %v", err)
+	}
+	if err := x.Settle(ctx, "a", fault.Auth, later, now); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := x.Get(ctx, "a"); !errors.Is(err, due.ErrNotFound) {
+		t.Errorf("settling brought a removed account back")
+	}
+}
+
+func TestCompleteIsLostWithRedis(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	r := testenv.NewRedis(t)
+	x := due.New(r.Client)
+	if ok, err := x.Complete(ctx); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := x.SetComplete(ctx, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := x.Complete(ctx); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	r.Client.FlushAll(context.Background())
+	if ok, err := x.Complete(ctx); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+}
