@@ -127,3 +127,39 @@ func fromMillis(ms int64) time.Time {
 	}
 	return time.UnixMilli(ms)
 }
+
+// Bring brings forward the due times of active accounts that follow the global schedule to what next says,
+// where that is earlier than what stands. It is called when the global interval was changed.
+func (x *Index) Bring(ctx context.Context, next func(Entry) time.Time) error {
+	for s := range Shards {
+		k := keys(s)
+		it := x.rdb.HScan(ctx, k[1], 0, "", 500).Iterator()
+		var members []redis.Z
+		for it.Next(ctx) {
+			uid := it.Val()
+			if !it.Next(ctx) {
+				break
+			}
+			e, err := decode(uid, it.Val())
+			if err != nil || !e.Active || e.Interval != 0 {
+				continue
+			}
+			at := next(e)
+			if at.Before(e.NotBefore) {
+				at = e.NotBefore
+			}
+			members = append(members, redis.Z{Score: float64(at.UnixMilli()), Member: uid})
+		}
+		if err := it.Err(); err != nil {
+			return fault.Wrap(fault.Internal, "due bring", err)
+		}
+		for len(members) > 0 {
+			n := min(500, len(members))
+			if err := x.rdb.ZAddArgs(ctx, k[0], redis.ZAddArgs{XX: true, LT: true, Members: members[:n]}).Err(); err != nil {
+				return fault.Wrap(fault.Internal, "due bring", err)
+			}
+			members = members[n:]
+		}
+	}
+	return nil
+}

@@ -200,3 +200,30 @@ func TestCompleteIsLostWithRedis(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 }
+
+func TestBringForwardsFollowersOfTheGlobalScheduleOnly(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	far, near := time.Now().Add(time.Hour).Truncate(time.Millisecond), time.Now().Add(time.Minute).Truncate(time.Millisecond)
+	for _, uid := range []string{"own", "global", "earlier"} {
+		e, at := entry(uid, 1), far
+		if uid != "own" {
+			e.Interval = 0
+		}
+		if uid == "earlier" {
+			at = near.Add(-30 * time.Second)
+		}
+		if err := x.Put(ctx, e, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.Bring(ctx, func(due.Entry) time.Time { return near }); err != nil {
+		t.Fatal(err)
+	}
+	for uid, want := range map[string]time.Time{"own": far, "global": near, "earlier": near.Add(-30 * time.Second)} {
+		if _, at, err := x.Get(ctx, uid); err != nil || !at.Equal(want) {
+			t.Errorf("%s is due at %v, %v; want %v", uid, at, err, want)
+		}
+	}
+}
