@@ -599,8 +599,12 @@ func (x *UpdateAccountRequest) GetNewMailbox() bool {
 }
 
 type UpdateAccountResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// The remote mailbox changed and the UID index was taken along.
+	IndexCopied bool `protobuf:"varint,2,opt,name=index_copied,json=indexCopied,proto3" json:"index_copied,omitempty"`
+	// The remote mailbox changed and the account starts with an empty UID index.
+	IndexNew      bool `protobuf:"varint,3,opt,name=index_new,json=indexNew,proto3" json:"index_new,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +644,20 @@ func (x *UpdateAccountResponse) GetAccount() *Account {
 		return x.Account
 	}
 	return nil
+}
+
+func (x *UpdateAccountResponse) GetIndexCopied() bool {
+	if x != nil {
+		return x.IndexCopied
+	}
+	return false
+}
+
+func (x *UpdateAccountResponse) GetIndexNew() bool {
+	if x != nil {
+		return x.IndexNew
+	}
+	return false
 }
 
 type DeleteAccountRequest struct {
@@ -856,8 +874,10 @@ func (x *FetchRequest) GetRef() *AccountRef {
 }
 
 type FetchResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Progress      *Progress              `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Progress *Progress              `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
+	// One line for the reader where there is more to say, for instance that the job was queued again.
+	Note          string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -897,6 +917,13 @@ func (x *FetchResponse) GetProgress() *Progress {
 		return x.Progress
 	}
 	return nil
+}
+
+func (x *FetchResponse) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 type FetchManyRequest struct {
@@ -1195,8 +1222,10 @@ type GetStatusResponse struct {
 	BytesInTransit    int64                  `protobuf:"varint,4,opt,name=bytes_in_transit,json=bytesInTransit,proto3" json:"bytes_in_transit,omitempty"`
 	Dead              int64                  `protobuf:"varint,5,opt,name=dead,proto3" json:"dead,omitempty"`
 	Components        []*Component           `protobuf:"bytes,6,rep,name=components,proto3" json:"components,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Accounts that are active.
+	AccountsActive int64 `protobuf:"varint,7,opt,name=accounts_active,json=accountsActive,proto3" json:"accounts_active,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -1269,6 +1298,13 @@ func (x *GetStatusResponse) GetComponents() []*Component {
 		return x.Components
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetAccountsActive() int64 {
+	if x != nil {
+		return x.AccountsActive
+	}
+	return 0
 }
 
 // Component is a part the fleet stands on.
@@ -1413,8 +1449,11 @@ func (x *ListDomainsResponse) GetDomains() []*Domain {
 }
 
 type PutDomainRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Domain        *Domain                `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision 0 means "whatever is there".
+	Domain *Domain `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// Refuse with already_exists where the domain is there.
+	Create        bool `protobuf:"varint,2,opt,name=create,proto3" json:"create,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1454,6 +1493,13 @@ func (x *PutDomainRequest) GetDomain() *Domain {
 		return x.Domain
 	}
 	return nil
+}
+
+func (x *PutDomainRequest) GetCreate() bool {
+	if x != nil {
+		return x.Create
+	}
+	return false
 }
 
 type PutDomainResponse struct {
@@ -2249,9 +2295,11 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\bpassword\x18\x02 \x01(\tH\x00R\bpassword\x88\x01\x01\x12\x1f\n" +
 	"\vnew_mailbox\x18\x03 \x01(\bR\n" +
 	"newMailboxB\v\n" +
-	"\t_password\"H\n" +
+	"\t_password\"\x88\x01\n" +
 	"\x15UpdateAccountResponse\x12/\n" +
-	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\"B\n" +
+	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12!\n" +
+	"\findex_copied\x18\x02 \x01(\bR\vindexCopied\x12\x1b\n" +
+	"\tindex_new\x18\x03 \x01(\bR\bindexNew\"B\n" +
 	"\x14DeleteAccountRequest\x12*\n" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"\x17\n" +
 	"\x15DeleteAccountResponse\"?\n" +
@@ -2260,9 +2308,10 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x12ResetIndexResponse\x12\x1c\n" +
 	"\tforgotten\x18\x01 \x01(\x03R\tforgotten\":\n" +
 	"\fFetchRequest\x12*\n" +
-	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"C\n" +
+	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"W\n" +
 	"\rFetchResponse\x122\n" +
-	"\bprogress\x18\x01 \x01(\v2\x16.mailferry.v1.ProgressR\bprogress\">\n" +
+	"\bprogress\x18\x01 \x01(\v2\x16.mailferry.v1.ProgressR\bprogress\x12\x12\n" +
+	"\x04note\x18\x02 \x01(\tR\x04note\">\n" +
 	"\x10FetchManyRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\"\x80\x02\n" +
@@ -2280,7 +2329,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"?\n" +
 	"\x10ListRunsResponse\x12+\n" +
 	"\x04runs\x18\x01 \x03(\v2\x17.mailferry.v1.RunReportR\x04runs\"\x12\n" +
-	"\x10GetStatusRequest\"\xf7\x01\n" +
+	"\x10GetStatusRequest\"\xa0\x02\n" +
 	"\x11GetStatusResponse\x12\x1a\n" +
 	"\baccounts\x18\x01 \x01(\x03R\baccounts\x12\x1f\n" +
 	"\vjobs_queued\x18\x02 \x01(\x03R\n" +
@@ -2290,16 +2339,18 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x04dead\x18\x05 \x01(\x03R\x04dead\x127\n" +
 	"\n" +
 	"components\x18\x06 \x03(\v2\x17.mailferry.v1.ComponentR\n" +
-	"components\"G\n" +
+	"components\x12'\n" +
+	"\x0faccounts_active\x18\a \x01(\x03R\x0eaccountsActive\"G\n" +
 	"\tComponent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x14\n" +
 	"\x12ListDomainsRequest\"E\n" +
 	"\x13ListDomainsResponse\x12.\n" +
-	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"@\n" +
+	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"X\n" +
 	"\x10PutDomainRequest\x12,\n" +
-	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\"A\n" +
+	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\x12\x16\n" +
+	"\x06create\x18\x02 \x01(\bR\x06create\"A\n" +
 	"\x11PutDomainResponse\x12,\n" +
 	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\")\n" +
 	"\x13DeleteDomainRequest\x12\x12\n" +
