@@ -1,0 +1,61 @@
+package transit
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+// acks receives the PubAcks of all windows with one subscription and hands each to its window.
+type acks struct {
+	prefix string
+	sub    *nats.Subscription
+
+	mu      sync.RWMutex
+	last    uint64
+	windows map[string]*window
+}
+
+func newAcks(nc *nats.Conn) (*acks, error) {
+	a := &acks{prefix: nc.NewInbox() + ".", windows: map[string]*window{}}
+	var err error
+	a.sub, err = nc.Subscribe(a.prefix+"*.*", a.receive)
+	return a, err
+}
+
+func (a *acks) close() { _ = a.sub.Unsubscribe() }
+
+// join makes a window known; it returns the token by which its replies find it.
+func (a *acks) join(w *window) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last++
+	id := strconv.FormatUint(a.last, 36)
+	a.windows[id] = w
+	return id
+}
+
+func (a *acks) leave(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.windows, id)
+}
+
+func (a *acks) receive(m *nats.Msg) {
+	window, flight, ok := strings.Cut(strings.TrimPrefix(m.Subject, a.prefix), ".")
+	if !ok {
+		return
+	}
+	id, err := strconv.ParseUint(flight, 36, 64)
+	if err != nil {
+		return
+	}
+	a.mu.RLock()
+	w := a.windows[window]
+	a.mu.RUnlock()
+	if w != nil {
+		w.push(reply{id, m})
+	}
+}

@@ -1,0 +1,239 @@
+package transit
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// jobPrefix marks a dead letter of a job; no message key begins with it.
+const jobPrefix = "job-"
+
+// listBytes bounds one batch of a listing.
+const listBytes = 1 << 20
+
+// Bury stores a dead letter and waits for the PubAck; a letter of the same key is replaced. The body of
+// its message stays in the object store as long as the letter is there.
+func (t *Transit) Bury(ctx context.Context, letter *mailferryv1.DeadLetter) error {
+	const op = "transit bury"
+	uid, key, err := letterKey(letter)
+	if err != nil {
+		return err
+	}
+	payload, err := proto.Marshal(letter)
+	if most := int(t.nc.MaxPayload()); err == nil && most > 0 && len(payload) > most-metaRoom {
+		payload, err = t.lighten(ctx, letter)
+	}
+	if err != nil {
+		return failure(op, err)
+	}
+	return failure(op, t.publishOne(ctx, t.dead, deadSubject(uid, key), payload))
+}
+
+// lighten encodes a letter that is too large for one message, for instance because of a long list of
+// recipients, with its inline body in the object store.
+func (t *Transit) lighten(ctx context.Context, letter *mailferryv1.DeadLetter) ([]byte, error) {
+	letter = proto.CloneOf(letter)
+	if m := letter.GetMessage(); m.GetObject() == "" && len(m.GetInline()) > 0 {
+		h := sha256.New()
+		h.Write(m.GetInline())
+		if err := t.putBody(ctx, m, h, m.GetInline(), bytes.NewReader(nil)); err != nil {
+			return nil, err
+		}
+	}
+	return proto.Marshal(letter)
+}
+
+// letterKey returns the two parts of the id of a letter.
+func letterKey(letter *mailferryv1.DeadLetter) (uid, key string, err error) {
+	uid, key = letter.GetAccountUid(), letter.GetMessage().GetKey()
+	if uid == "" {
+		uid = letter.GetMessage().GetAccountUid()
+	}
+	if letter.GetMessage() == nil {
+		if letter.GetJobId() == "" {
+			return "", "", fault.Errorf(fault.Internal, "transit bury", "the letter has neither message nor job")
+		}
+		key = jobPrefix + letter.GetJobId()
+	}
+	return uid, key, checkTokens("transit bury", "account uid", uid, "key", key)
+}
+
+// GetDead returns a dead letter, inline body included. Its id is "<account uid>/<key>".
+func (t *Transit) GetDead(ctx context.Context, id string) (*DeadEntry, error) {
+	const op = "transit dead"
+	uid, key, err := splitID(id)
+	if err != nil {
+		return nil, err
+	}
+	var r struct {
+		apiResponse
+		Message struct {
+			Data string `json:"data"`
+		} `json:"message"`
+	}
+	req := struct {
+		Last string `json:"last_by_subj"`
+	}{deadSubject(uid, key)}
+	err = t.call(ctx, "STREAM.MSG.GET."+deadStream, req, &r)
+	if isCode(err, jetstream.JSErrCodeMessageNotFound) || isCode(err, jetstream.JSErrCodeStreamNotFound) {
+		return nil, failure(op, ErrNotFound)
+	}
+	if err != nil {
+		return nil, failure(op, err)
+	}
+	data, err := base64.StdEncoding.DecodeString(r.Message.Data)
+	if err != nil {
+		return nil, failure(op, err)
+	}
+	return readLetter(id, data), nil
+}
+
+// readLetter decodes a letter. One that cannot be decoded is shown as what its id says, so that it can
+// be dropped.
+func readLetter(id string, data []byte) *DeadEntry {
+	letter := &mailferryv1.DeadLetter{}
+	if err := proto.Unmarshal(data, letter); err != nil {
+		uid, _, _ := strings.Cut(id, "/")
+		letter = &mailferryv1.DeadLetter{
+			AccountUid: uid,
+			Fault:      fault.Proto(fault.Errorf(fault.Internal, "transit dead", "the letter cannot be read")),
+		}
+	}
+	return &DeadEntry{Id: id, Letter: letter}
+}
+
+func splitID(id string) (uid, key string, err error) {
+	uid, key, _ = strings.Cut(id, "/")
+	if !token(uid) || !token(key) {
+		return "", "", failure("transit dead", ErrNotFound)
+	}
+	return uid, key, nil
+}
+
+// DropDead removes a dead letter, and the body of its message unless TRANSIT holds the key again.
+func (t *Transit) DropDead(ctx context.Context, id string) error {
+	const op = "transit drop"
+	e, err := t.GetDead(ctx, id)
+	if err != nil {
+		return err
+	}
+	uid, key, err := splitID(id)
+	if err != nil {
+		return err
+	}
+	if _, err := t.purge(ctx, deadStream, deadSubject(uid, key)); err != nil {
+		return failure(op, err)
+	}
+	object := e.GetLetter().GetMessage().GetObject()
+	if object == "" {
+		return nil
+	}
+	// What fails from here on costs room until the sweep, nothing else.
+	held, err := t.subjects(ctx, transitStream, mailOfKey(uid, key))
+	if gone := isCode(err, jetstream.JSErrCodeStreamNotFound); gone || err == nil && len(held) == 0 {
+		_ = t.removeBody(ctx, object)
+	}
+	return nil
+}
+
+// Dead returns the newest dead letters of an account, or of all with "", newest first, without inline
+// bodies.
+func (t *Transit) Dead(ctx context.Context, accountUID string, limit int) ([]*DeadEntry, error) {
+	const op = "transit dead"
+	filter := deadPrefix + ">"
+	if accountUID != "" {
+		if err := checkTokens(op, "account uid", accountUID); err != nil {
+			return nil, err
+		}
+		filter = deadPrefix + accountUID + ".>"
+	}
+	state, err := t.state(ctx, deadStream)
+	if err != nil {
+		return nil, failure(op, err)
+	}
+	d, err := t.newDirectReader(deadStream)
+	if err != nil {
+		return nil, failure(op, err)
+	}
+	defer d.close()
+	var found []*DeadEntry
+	// Backwards in ranges that grow: letters can only be read forwards.
+	for end, span := state.LastSeq+1, uint64(max(limit, 1)); len(found) < limit && end > state.FirstSeq && state.Msgs > 0; span *= 2 {
+		begin := max(state.FirstSeq, end-min(end, span))
+		part, err := deadRange(ctx, d, filter, begin, end, limit-len(found))
+		if err != nil {
+			return nil, failure(op, err)
+		}
+		slices.Reverse(part)
+		found = append(found, part...)
+		end = begin
+	}
+	return found, nil
+}
+
+// deadRange reads the letters from begin to before end and returns the last ones, oldest first.
+func deadRange(ctx context.Context, d *directReader, filter string, begin, end uint64, limit int) ([]*DeadEntry, error) {
+	var found []*DeadEntry
+	for next := begin; next < end; {
+		last := next
+		err := d.get(ctx, directRequest{Seq: next, Next: filter, Batch: directBatch, Bytes: listBytes}, func(s stored) error {
+			if next = s.seq + 1; s.seq >= end {
+				return nil
+			}
+			e := readLetter(strings.Replace(strings.TrimPrefix(s.subject, deadPrefix), ".", "/", 1), s.data)
+			strip(e.GetLetter().GetMessage())
+			if found = append(found, e); len(found) > limit {
+				found = found[1:]
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if next == last {
+			break // nothing more
+		}
+	}
+	return found, nil
+}
+
+func strip(m *Message) {
+	if m != nil && m.GetObject() == "" {
+		m.Content = nil
+	}
+}
+
+// EraseAccount removes everything of an account: messages in transit, dead letters, bodies.
+func (t *Transit) EraseAccount(ctx context.Context, accountUID string) error {
+	const op = "transit erase"
+	if err := checkTokens(op, "account uid", accountUID); err != nil {
+		return err
+	}
+	_, errMail := t.purge(ctx, transitStream, mailOfAccount(accountUID))
+	_, errDead := t.purge(ctx, deadStream, deadPrefix+accountUID+".>")
+	return failure(op, errors.Join(errMail, errDead, t.eraseBodies(ctx, accountUID)))
+}
+
+func (t *Transit) eraseBodies(ctx context.Context, accountUID string) error {
+	bodies, err := t.bodyNames(ctx, chunkPrefix+accountUID+".>")
+	if err != nil {
+		return err
+	}
+	for _, b := range bodies {
+		if err := t.removeBody(ctx, b.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package transit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+)
+
+const (
+	// settleTimeout bounds a settlement where the caller's context does not, settleTry one attempt at it.
+	settleTimeout = 10 * time.Second
+	settleTry     = 3 * time.Second
+	settlePause   = 200 * time.Millisecond
+)
+
+// Parcel is a message handed out to delivery. It is settled once, with Ack, Nak or Term; else it is
+// handed out again after AckWait.
+type Parcel struct {
+	// Message is never nil; where Err is set it says no more than the subject does.
+	*Message
+	// Delivered counts the deliveries of this message, 1 for the first.
+	Delivered int
+	// Err says why the message cannot be read.
+	Err error
+
+	t       *Transit
+	reply   string
+	arrived time.Time
+
+	mu      sync.Mutex
+	settled bool
+	stop    context.CancelFunc
+	kept    chan struct{}
+}
+
+func (t *Transit) newParcel(m *nats.Msg, arrived time.Time) *Parcel {
+	p := &Parcel{t: t, reply: m.Reply, arrived: arrived, Delivered: 1}
+	if meta, err := m.Metadata(); err == nil {
+		p.Delivered = int(meta.NumDelivered)
+	}
+	p.Message, p.Err = decode(m.Subject, m.Data)
+	if p.Err != nil {
+		p.Err = fault.New(fault.Internal, "transit next", p.Err)
+	}
+	return p
+}
+
+// Open returns the body. One that is not there, or not whole, is looked for again for a minute
+// (Config.BodyWait), then the error is [ErrBodyGone]. The reader ends with [ErrBodyDamaged] in place of
+// io.EOF if size or digest are not those of the message. ctx bounds the reader, too.
+func (p *Parcel) Open(ctx context.Context) (io.ReadCloser, error) {
+	if p.Err != nil {
+		return nil, p.Err
+	}
+	return p.t.openBody(ctx, p.Message)
+}
+
+// Keep tells NATS every third of AckWait that the message is worked on, until it is settled or ctx
+// ends. It returns at once; Ack, Nak and Term wait for what it started.
+func (p *Parcel) Keep(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.settled || p.kept != nil {
+		return
+	}
+	ctx, p.stop = context.WithCancel(ctx)
+	p.kept = make(chan struct{})
+	go p.keep(ctx, p.kept)
+}
+
+func (p *Parcel) keep(ctx context.Context, kept chan<- struct{}) {
+	defer close(kept)
+	every := p.t.cfg.AckWait / 3
+	if time.Since(p.arrived) > every/2 {
+		_ = p.t.nc.Publish(p.reply, []byte("+WPI"))
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			_ = p.t.nc.Publish(p.reply, []byte("+WPI"))
+		}
+	}
+}
+
+// rest ends what Keep started; the lock is held.
+func (p *Parcel) rest() {
+	if p.kept != nil {
+		p.stop()
+		<-p.kept
+		p.kept = nil
+	}
+}
+
+// Ack takes the message out of transit and waits for the confirmation. Then its body is removed from
+// the object store, unless a dead letter holds the same key.
+func (p *Parcel) Ack(ctx context.Context) error {
+	if err := p.settle(ctx, "transit ack", []byte("+ACK")); err != nil {
+		return err
+	}
+	if p.GetObject() == "" || p.Err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	// What fails here costs room until the sweep, nothing else.
+	if dead, err := p.t.isDead(ctx, p.GetAccountUid(), p.GetKey()); err == nil && !dead {
+		_ = p.t.removeBody(ctx, p.GetObject())
+	}
+	return nil
+}
+
+// Nak has the message handed out again, not before the delay is over.
+func (p *Parcel) Nak(ctx context.Context, delay time.Duration) error {
+	order := []byte("-NAK")
+	if delay > 0 {
+		arg, err := json.Marshal(map[string]int64{"delay": delay.Nanoseconds()})
+		if err != nil {
+			return failure("transit nak", err)
+		}
+		order = append(append(order, ' '), arg...)
+	}
+	return p.settle(ctx, "transit nak", order)
+}
+
+// Term takes the message out of transit as one that nobody can work on. Its body, if it has one, is
+// left to the sweep.
+func (p *Parcel) Term(ctx context.Context, reason string) error {
+	return p.settle(ctx, "transit term", append([]byte("+TERM "), fault.Clean(reason)...))
+}
+
+// settle sends an order until it is confirmed. An order that is not may be given again.
+func (p *Parcel) settle(ctx context.Context, op string, order []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.settled {
+		return fault.New(fault.Internal, op, ErrSettled)
+	}
+	p.rest()
+	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	err := p.t.confirm(bounded, p.reply, order)
+	switch {
+	case err == nil:
+		p.settled = true
+		return nil
+	case ctx.Err() != nil:
+		return failure(op, ctx.Err())
+	}
+	return failure(op, err)
+}
+
+// confirm asks until there is an answer or ctx ends.
+func (t *Transit) confirm(ctx context.Context, subject string, order []byte) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, settleTry)
+		_, err := t.nc.RequestWithContext(try, subject, order)
+		cancel()
+		if err == nil || errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = errNoAnswer
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(settlePause):
+		}
+	}
+}
+
+// isDead reports whether DEAD holds a letter of the key, as its leader knows it.
+func (t *Transit) isDead(ctx context.Context, uid, key string) (bool, error) {
+	letters, err := t.subjects(ctx, deadStream, deadSubject(uid, key))
+	if isCode(err, jetstream.JSErrCodeStreamNotFound) {
+		return false, nil
+	}
+	return len(letters) > 0, err
+}

@@ -1,0 +1,184 @@
+package transit
+
+import (
+	"context"
+	"crypto/sha256"
+	"hash"
+	"io"
+	"time"
+
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+const (
+	defaultWindow = 256
+	windowBytes   = 8 << 20
+	// cleanTimeout bounds the removal of a body that was stored in vain; the sweep takes what is left.
+	cleanTimeout = 3 * time.Second
+	// firstBuffer is what a message without advice about its size gets.
+	firstBuffer = 4 << 10
+	// metaRoom is what a message needs beside its body, mostly.
+	metaRoom = 1 << 10
+	// maxEmptyReads bounds the reads of a body that bring nothing.
+	maxEmptyReads = 100
+)
+
+// Publisher puts messages into transit without waiting for each answer.
+type Publisher struct {
+	t *Transit
+	w *window
+}
+
+// Publisher returns a publisher that has at most window messages, and 8 MiB of them, on their way;
+// 256 where window is not positive. It needs no closing: what it owns lives while something is in flight.
+func (t *Transit) Publisher(window int) *Publisher {
+	if window <= 0 {
+		window = defaultWindow
+	}
+	return &Publisher{t, t.newWindow(t.transit, window, windowBytes)}
+}
+
+// Put reads body to its end and publishes m with it. It fills size and digest of m, and the name of
+// the object where the body went to the object store; an inline body is not left in m. It waits while
+// the window is full.
+//
+// If Put returns nil, done is called exactly once, from the goroutine of the publisher, with nil,
+// [ErrHeld], [ErrFull] or what else went wrong; it must not call Put or Flush. If Put returns an error
+// nothing is published, done is never called, and what was stored of the body is removed; an error of
+// body is returned as it is.
+func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done func(err error)) error {
+	subject, err := mailSubject(m)
+	if err != nil {
+		return err
+	}
+	m.Content, m.Size, m.Digest = nil, 0, nil
+	h := sha256.New()
+	buf, whole, err := p.readInline(ctx, m, body, h)
+	if err != nil {
+		p.t.pool.put(buf)
+		return err
+	}
+	if !whole {
+		err = p.t.putBody(ctx, m, h, buf[headRoom:], body)
+		p.t.pool.put(buf)
+		if err != nil {
+			return err
+		}
+		buf = p.t.pool.get(firstBuffer)[:headRoom]
+	} else {
+		m.Size = int64(len(buf) - headRoom)
+	}
+	m.Digest = h.Sum(nil)
+	if err := p.publish(ctx, subject, m, buf, done); err != nil {
+		p.t.dropBody(ctx, m.GetObject())
+		return failure("transit publish", err)
+	}
+	return nil
+}
+
+// publish sends m; buf is the head room with the inline body, if there is one.
+func (p *Publisher) publish(ctx context.Context, subject string, m *Message, buf []byte, done func(error)) error {
+	t, object := p.t, m.GetObject()
+	payload, start, err := t.seal(m, buf)
+	if err != nil {
+		return err
+	}
+	return p.w.send(ctx, subject, nil, payload[start:], cap(payload), func(r result) {
+		t.pool.put(payload)
+		if r.err != nil && !r.again && object != "" {
+			t.dropBody(context.Background(), object)
+		}
+		done(failure("transit publish", r.err))
+	})
+}
+
+// seal makes the payload of a message in buf.
+func (t *Transit) seal(m *Message, buf []byte) (payload []byte, start int, err error) {
+	if m.GetObject() == "" {
+		return sealInline(t.pool, buf, m)
+	}
+	payload, err = appendMessage(t.pool, buf, m)
+	return payload, headRoom, err
+}
+
+// readInline reads a body behind the head room of a pooled buffer, at most one byte more than the
+// inline limit; whole says whether that was its end.
+func (p *Publisher) readInline(ctx context.Context, m *Message, body io.Reader, h hash.Hash) (buf []byte, whole bool, err error) {
+	want := firstBuffer
+	if advice := m.GetListedSize(); advice > 0 && advice <= int64(p.t.cfg.Inline) {
+		want = headRoom + int(advice) + 1 + metaRoom
+	}
+	buf = p.t.pool.get(want)[:headRoom]
+	most := headRoom + p.t.cfg.Inline + 1
+	for empty := 0; len(buf) < most; {
+		if err := ctx.Err(); err != nil {
+			return buf, false, failure("transit put", err)
+		}
+		if len(buf) == cap(buf) {
+			buf = p.t.pool.grow(buf, min(2*cap(buf), most))
+		}
+		n, err := body.Read(buf[len(buf):min(cap(buf), most)])
+		h.Write(buf[len(buf) : len(buf)+n])
+		buf = buf[:len(buf)+n]
+		switch {
+		case err == io.EOF: //nolint:errorlint // a wrapped EOF is an error of the source
+			return buf, len(buf) < most, nil
+		case err != nil:
+			return buf, false, err
+		case n > 0:
+			empty = 0
+		default:
+			if empty++; empty > maxEmptyReads {
+				return buf, false, io.ErrNoProgress
+			}
+		}
+	}
+	return buf, false, nil
+}
+
+// Flush waits until done was called for everything that was put.
+func (p *Publisher) Flush(ctx context.Context) error {
+	return failure("transit flush", p.w.flush(ctx))
+}
+
+// Republish publishes a message again as it was, inline body included, and waits for the answer:
+// nil, [ErrHeld], [ErrFull], or [ErrBodyGone] where its body is in the object store no more. Nobody
+// else may use m while it runs.
+func (t *Transit) Republish(ctx context.Context, m *Message) error {
+	const op = "transit republish"
+	subject, err := mailSubject(m)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, headRoom, headRoom+len(m.GetInline())+metaRoom)
+	if m.GetObject() != "" {
+		if err := t.findBody(ctx, m); err != nil {
+			return failure(op, err)
+		}
+	} else {
+		buf = append(buf, m.GetInline()...)
+		defer func(c *mailferryv1.FetchedMessage_Inline) { m.Content = c }(&mailferryv1.FetchedMessage_Inline{Inline: m.GetInline()})
+		m.Content = nil
+	}
+	payload, start, err := t.seal(m, buf)
+	if err != nil {
+		return failure(op, err)
+	}
+	return failure(op, t.publishOne(ctx, t.transit, subject, payload[start:]))
+}
+
+// publishOne publishes one message and waits for its answer.
+func (t *Transit) publishOne(ctx context.Context, m *mender, subject string, payload []byte) error {
+	w := t.newWindow(m, 1, len(payload))
+	answer := make(chan error, 1)
+	if err := w.send(ctx, subject, nil, payload, len(payload), func(r result) { answer <- r.err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		w.abort()
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,105 @@
+package transit
+
+import (
+	"context"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+const (
+	// receiptKeys is how many keys one message takes.
+	receiptKeys = 500
+	// receiptBuffer is how many messages wait for a slow reader; the oldest goes first.
+	receiptBuffer = 256
+)
+
+// SendReceipt tells whoever follows the account that these keys were accepted by their destination.
+// It is a hint on core NATS: nobody may be listening.
+func (t *Transit) SendReceipt(accountUID string, keys ...string) error {
+	if err := checkTokens("transit receipt", "account uid", accountUID); err != nil {
+		return err
+	}
+	for len(keys) > 0 {
+		n := min(len(keys), receiptKeys)
+		data, err := proto.Marshal(&mailferryv1.Receipt{Keys: keys[:n]})
+		if err == nil {
+			err = t.nc.Publish(receiptPrefix+accountUID, data)
+		}
+		if err != nil {
+			return failure("transit receipt", err)
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// receipts is a bounded buffer between NATS and a reader.
+type receipts struct {
+	mu     sync.Mutex
+	ch     chan []string
+	closed bool
+}
+
+// Receipts follows the receipts of an account. It listens when it returns; the channel is closed after
+// the returned function was called or ctx has ended. Receipts a slow reader leaves are dropped, oldest
+// first.
+func (t *Transit) Receipts(ctx context.Context, accountUID string) (<-chan []string, func(), error) {
+	if err := checkTokens("transit receipts", "account uid", accountUID); err != nil {
+		return nil, nil, err
+	}
+	r := &receipts{ch: make(chan []string, receiptBuffer)}
+	sub, err := t.nc.Subscribe(receiptPrefix+accountUID, r.receive)
+	if err != nil {
+		return nil, nil, failure("transit receipts", err)
+	}
+	end := func() {
+		_ = sub.Unsubscribe()
+		r.close()
+	}
+	if err := t.flushConn(ctx); err != nil {
+		end()
+		return nil, nil, failure("transit receipts", err)
+	}
+	stop := context.AfterFunc(ctx, end)
+	return r.ch, func() { stop(); end() }, nil
+}
+
+func (r *receipts) receive(m *nats.Msg) {
+	var receipt mailferryv1.Receipt
+	if proto.Unmarshal(m.Data, &receipt) != nil || len(receipt.GetKeys()) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for !r.closed {
+		select {
+		case r.ch <- receipt.GetKeys():
+			return
+		default:
+		}
+		select {
+		case <-r.ch:
+		default:
+		}
+	}
+}
+
+func (r *receipts) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.closed = true
+		close(r.ch)
+	}
+}
+
+// flushConn waits until the server has seen what was sent so far.
+func (t *Transit) flushConn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return t.nc.FlushWithContext(ctx)
+}
