@@ -1,0 +1,144 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+)
+
+func atoi(s string) int {
+	n, _ := strconv.Atoi(s)
+	return n
+}
+
+// Enroll says that an active account points at the remote mailbox: nothing is deleted there before it has
+// collected it.
+func (l *Ledger) Enroll(ctx context.Context, slot Slot, account string) error {
+	return l.enroll(ctx, "ledger enroll", slot, account, "1")
+}
+
+// Withdraw says that the account is not active: nobody waits for it any more.
+func (l *Ledger) Withdraw(ctx context.Context, slot Slot, account string) error {
+	return l.enroll(ctx, "ledger withdraw", slot, account, "0")
+}
+
+func (l *Ledger) enroll(ctx context.Context, op string, slot Slot, account, active string) error {
+	if err := names(op, slot, account); err != nil {
+		return err
+	}
+	if err := l.rdb.HSet(ctx, slot.accountsKey(), account, active).Err(); err != nil {
+		return redisError(ctx, op, err)
+	}
+	return nil
+}
+
+// Reset starts a new epoch: what was collected, skipped, parked and deferred is forgotten, and a run that
+// is on is refused at its next write. It returns how many keys were forgotten.
+func (l *Ledger) Reset(ctx context.Context, slot Slot, account, epoch string) (int, error) {
+	if !word(epoch) {
+		return 0, fault.Errorf(fault.Internal, "ledger reset", "not an epoch: %q", epoch)
+	}
+	reply, err := l.admin(ctx, "reset", slot, account, epoch)
+	if err != nil || len(reply) < 4 {
+		return 0, err
+	}
+	ix := &Index{sets: make(map[string]boxSets)}
+	pairs(list(reply, 3), ix.readSet)
+	n := atoi(text(list(reply, 1), 0)) + int(number(reply, 2))
+	for _, b := range ix.sets {
+		n += b.collected.count() + b.skipped.count()
+	}
+	return n, nil
+}
+
+// Erase removes everything of an account and leaves a tombstone.
+func (l *Ledger) Erase(ctx context.Context, slot Slot, account string) error {
+	for range maxHops {
+		_, err := l.adminAt(ctx, "erase", slot, account, account, l.cfg.Grave.Milliseconds())
+		var moved *MovedError
+		if !errors.As(err, &moved) {
+			return err
+		}
+		slot = moved.To
+	}
+	return fault.Errorf(fault.Internal, "ledger erase", "the signposts of account %s run in a circle", account)
+}
+
+// UnparkResult says what became of a parked key.
+type UnparkResult string
+
+// The results of Retry and Unpark.
+const (
+	RetryMarked    UnparkResult = "marked"     // publish it now
+	RetryCollected UnparkResult = "collected"  // it has arrived meanwhile: drop the dead letter
+	RetryInFlight  UnparkResult = "in-flight"  // it is on its way already
+	NotParked      UnparkResult = "not-parked" // the key is not parked: do not publish
+	Unparked       UnparkResult = "unparked"   // the next run fetches it
+)
+
+// Retry takes a parked key back to marked, so that its dead letter can be published again.
+func (l *Ledger) Retry(ctx context.Context, slot Slot, account string, key Key, size, listed int64) (UnparkResult, error) {
+	raw, err := rawOf("ledger retry", key)
+	if err != nil {
+		return "", err
+	}
+	reply, err := l.admin(ctx, "retry", slot, account, nonce(), raw, max(size, 0), max(listed, 0))
+	return UnparkResult(text(reply, 1)), err
+}
+
+// Unpark makes a parked key new.
+func (l *Ledger) Unpark(ctx context.Context, slot Slot, account string, key Key) (UnparkResult, error) {
+	raw, err := rawOf("ledger unpark", key)
+	if err != nil {
+		return "", err
+	}
+	reply, err := l.admin(ctx, "unpark", slot, account, raw)
+	switch {
+	case err != nil:
+		return "", err
+	case number(reply, 1) == 1:
+		return Unparked, nil
+	}
+	return NotParked, nil
+}
+
+// State counts the keys of an account without reading its index.
+func (l *Ledger) State(ctx context.Context, slot Slot, account string) (Counts, error) {
+	if err := names("ledger state", slot, account); err != nil {
+		return Counts{}, err
+	}
+	keys := append(slot.workerKeys(account, false), slot.lockKey(account, true))
+	reply, err := l.run(ctx, "counts", keys, account)
+	if err != nil {
+		return Counts{}, err
+	}
+	ix := &Index{tail: make(map[string]string), sets: make(map[string]boxSets)}
+	pairs(list(reply, 5), func(raw, value string) { ix.tail[raw] = value })
+	pairs(list(reply, 6), ix.readSet)
+	c := countIndex(int(number(reply, 3)), int(number(reply, 4)), ix.tail, ix.sets)
+	c.Epoch, c.Job, c.Marked = text(reply, 1), text(reply, 2), int(number(reply, 7))
+	c.Parked, c.Deferred, c.Deleting = int(number(reply, 8)), int(number(reply, 9)), int(number(reply, 10))
+	return c, nil
+}
+
+// admin runs a script on an account, wherever it was moved.
+func (l *Ledger) admin(ctx context.Context, name string, slot Slot, account string, args ...any) ([]any, error) {
+	for range maxHops {
+		reply, err := l.adminAt(ctx, name, slot, account, args...)
+		var moved *MovedError
+		if !errors.As(err, &moved) {
+			return reply, err
+		}
+		slot = moved.To
+	}
+	return nil, fault.Errorf(fault.Internal, "ledger "+name, "the signposts of account %s run in a circle", account)
+}
+
+func (l *Ledger) adminAt(ctx context.Context, name string, slot Slot, account string, args ...any) ([]any, error) {
+	if err := names("ledger "+name, slot, account); err != nil {
+		return nil, err
+	}
+	return l.run(ctx, name, slot.workerKeys(account, false), args...)
+}

@@ -1,0 +1,136 @@
+package ledger
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+)
+
+// Key names a message within its account; it is safe in a NATS subject. Its forms are "p<14 hex>" for a
+// POP3 unique-id, "c<14 hex>" for a content key, and "i<8 hex of the mailbox>-<UIDVALIDITY>-<UID>" for IMAP.
+type Key string
+
+// ParseKey returns s as a key if it is one in its only form.
+func ParseKey(s string) (Key, error) {
+	raw, ok := decodeKey(s)
+	if !ok || string(keyOf(raw)) != s {
+		return "", fault.Errorf(fault.Internal, "message key", "not a message key: %q", fault.Clean(s))
+	}
+	return Key(s), nil
+}
+
+// contentBit is set in the first byte of a content key and cleared in a unique-id's.
+const contentBit = 0x80
+
+func decodeKey(s string) (string, bool) {
+	if s == "" {
+		return "", false
+	}
+	switch s[0] {
+	case 'p', 'c':
+		b, err := hex.DecodeString(s[1:])
+		return string(b), err == nil && len(b) == 7 && (b[0]&contentBit != 0) == (s[0] == 'c')
+	case 'i':
+		return decodeIMAP(s[1:])
+	}
+	return "", false
+}
+
+func decodeIMAP(s string) (string, bool) {
+	if len(s) < 12 || len(s) > 30 || s[8] != '-' {
+		return "", false
+	}
+	box, err := hex.DecodeString(s[:8])
+	if err != nil {
+		return "", false
+	}
+	rest := s[9:]
+	for i := range len(rest) {
+		if rest[i] != '-' {
+			continue
+		}
+		validity, err1 := strconv.ParseUint(rest[:i], 10, 32)
+		uid, err2 := strconv.ParseUint(rest[i+1:], 10, 32)
+		if err1 != nil || err2 != nil {
+			return "", false
+		}
+		return imapRaw([4]byte(box), uint32(validity), uint32(uid)), true
+	}
+	return "", false
+}
+
+func imapRaw(box [4]byte, validity, uid uint32) string {
+	b := binary.BigEndian.AppendUint32(box[:], validity)
+	return string(binary.BigEndian.AppendUint32(b, uid))
+}
+
+// keyOf is the token form of a raw key of 7 or 12 bytes; "" for anything else.
+func keyOf(raw string) Key {
+	switch len(raw) {
+	case 7:
+		if raw[0]&contentBit != 0 {
+			return Key("c" + hex.EncodeToString([]byte(raw)))
+		}
+		return Key("p" + hex.EncodeToString([]byte(raw)))
+	case 12:
+		b := []byte(raw)
+		return Key(fmt.Sprintf("i%x-%d-%d", b[:4], binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])))
+	}
+	return ""
+}
+
+// raw is the form of the index: 7 or 12 bytes, "" for what is no key.
+func (k Key) raw() string {
+	raw, ok := decodeKey(string(k))
+	if !ok {
+		return ""
+	}
+	return raw
+}
+
+// Keyer makes message keys with the installation key, so that nobody can choose unique-ids that collide.
+type Keyer struct{ secret []byte }
+
+// NewKeyer returns the keyer of an installation key.
+func NewKeyer(secret []byte) *Keyer { return &Keyer{secret: append([]byte(nil), secret...)} }
+
+// ID identifies the installation key without telling it; it belongs into Config.KeyID.
+func (k *Keyer) ID() string { return hex.EncodeToString(k.sum("id", nil)[:8]) }
+
+// UniqueID returns the key of a POP3 unique-id.
+func (k *Keyer) UniqueID(uid string) Key {
+	b := k.sum("uid", []byte(uid))[:7]
+	b[0] &^= contentBit
+	return keyOf(string(b))
+}
+
+// Content returns the key of a message that has no other, from a digest of its content.
+func (k *Keyer) Content(digest []byte) Key {
+	b := k.sum("content", digest)[:7]
+	b[0] |= contentBit
+	return keyOf(string(b))
+}
+
+// IMAP returns the key of an IMAP message.
+func (k *Keyer) IMAP(mailbox string, validity, uid uint32) Key {
+	return keyOf(imapRaw([4]byte(k.sum("mailbox", []byte(mailbox))), validity, uid))
+}
+
+func (k *Keyer) sum(use string, data []byte) []byte {
+	h := hmac.New(sha256.New, k.secret)
+	h.Write([]byte(use))
+	h.Write([]byte{0})
+	h.Write(data)
+	return h.Sum(nil)
+}
+
+// FoldSize returns a LIST size as the index keeps it: 16 bits, equal for equal sizes.
+func FoldSize(size int64) uint16 {
+	u := uint64(size)
+	return uint16(u ^ u>>16 ^ u>>32)
+}

@@ -1,0 +1,9 @@
+--@ use clock account mark lease
+-- ARGV: 5 for how long, ms
+local m, no = leased()
+if no then return no end
+redis.call('HDEL', KEYS[6], ARGV[4])
+if m.epoch == ix.epoch then
+  redis.call('HSET', KEYS[5], ARGV[4], string.format('d %.0f\n', now + ARGV[5]) .. m.blob)
+end
+return {'OK'}

@@ -1,0 +1,182 @@
+-- The UID index of an account. A raw key has 7 bytes (POP3, content) or 12 (IMAP: mailbox, UIDVALIDITY, UID).
+-- A value has 4: the folded size, and the day with its top bit set for a skipped key.
+local LOAD, TAIL, ENTRY = 256, 128, 11
+
+local function value(size, skipped)
+  local day = math.floor(now / 86400000) - 18262
+  return struct.pack('>I2I2', size, day % 32768 + (skipped and 32768 or 0))
+end
+
+local function color(v)
+  if string.byte(v, 3) >= 128 then return 's' end
+  return 'c'
+end
+
+local function save(ix)
+  redis.call('HSET', ix.meta, 'buckets', ix.n, 'entries', ix.entries, 'skipped', ix.skipped)
+end
+
+-- power returns the largest power of two that is not above n.
+local function power(n)
+  local m = 1
+  while m * 2 <= n do m = m * 2 end
+  return m
+end
+
+-- bucket is linear hashing: of n buckets, those from power(n) on were split off.
+local function bucket(raw, n)
+  local x = struct.unpack('>I4', raw, 4)
+  local m = power(n)
+  local i = x % (m * 2)
+  if i >= n then i = x % m end
+  return i
+end
+
+local function aligned(s, raw)
+  local p = 1
+  while true do
+    p = string.find(s, raw, p, true)
+    if not p then return nil end
+    if (p - 1) % ENTRY == 0 then return p end
+    p = p + 1
+  end
+end
+
+local function write(ix, i, s)
+  if s == '' then redis.call('HDEL', ix.index, i) else redis.call('HSET', ix.index, i, s) end
+end
+
+-- split moves the entries of one bucket that belong to the new last one.
+local function split(ix)
+  local m = power(ix.n)
+  local i = ix.n - m
+  local s = redis.call('HGET', ix.index, i) or ''
+  local stay, go = {}, {}
+  for p = 1, #s, ENTRY do
+    local x = struct.unpack('>I4', s, p + 3)
+    local e = string.sub(s, p, p + ENTRY - 1)
+    if x % (m * 2) == ix.n then go[#go + 1] = e else stay[#stay + 1] = e end
+  end
+  write(ix, i, table.concat(stay))
+  write(ix, ix.n, table.concat(go))
+  ix.n = ix.n + 1
+end
+
+-- join is split backwards.
+local function join(ix)
+  local last = ix.n - 1
+  local s = redis.call('HGET', ix.index, last)
+  if s then
+    local i = last - power(last)
+    write(ix, i, (redis.call('HGET', ix.index, i) or '') .. s)
+    redis.call('HDEL', ix.index, last)
+  end
+  ix.n = last
+end
+
+-- set returns the UID set of a field under that UIDVALIDITY, and where its first range starts; or nil.
+local function set(ix, field, validity)
+  local s = redis.call('HGET', ix.sets, field)
+  if not s then return nil end
+  local v, p = string.match(s, '^(%d+);()')
+  if tonumber(v) ~= validity then return nil end
+  return s, p
+end
+
+-- lookup returns 'c', 's' or nil, and where it was found.
+local function lookup(ix, raw)
+  local v = redis.call('HGET', ix.tail, raw)
+  if v then return color(v), 'tail' end
+  if #raw == 7 then
+    if ix.n == 0 then return nil end
+    local s = redis.call('HGET', ix.index, bucket(raw, ix.n))
+    local p = s and aligned(s, raw)
+    if not p then return nil end
+    return color(string.sub(s, p + 7, p + 10)), 'bucket'
+  end
+  local box = string.sub(raw, 1, 4)
+  local validity, uid = struct.unpack('>I4I4', raw, 5)
+  for _, c in ipairs({'c', 's'}) do
+    local s, p = set(ix, c .. box, validity)
+    if s and contains(s, p, uid) then return c, 'set' end
+  end
+end
+
+-- fold_sets puts IMAP entries into their sets; those of another UIDVALIDITY are dropped. A set that is
+-- not there yet is opened with the greatest UIDVALIDITY.
+local function fold_sets(ix, list)
+  local top = {}
+  for _, e in ipairs(list) do top[e.box] = math.max(top[e.box] or 0, e.validity) end
+  for box, validity in pairs(top) do
+    redis.call('HSETNX', ix.sets, 'c' .. box, string.format('%.0f;', validity))
+  end
+  for _, e in ipairs(list) do
+    if set(ix, 'c' .. e.box, e.validity) then
+      local s, p = set(ix, e.color .. e.box, e.validity)
+      if not s then
+        s = string.format('%.0f;', e.validity)
+        p = #s + 1
+      end
+      redis.call('HSET', ix.sets, e.color .. e.box, insert(s, p, e.uid))
+    end
+  end
+end
+
+-- fold moves the whole tail into buckets and sets; the tail is gone in the same script.
+local function fold(ix)
+  local t = redis.call('HGETALL', ix.tail)
+  local add, list = {}, {}
+  for i = 1, #t, 2 do
+    local raw, v = t[i], t[i + 1]
+    if #raw == 7 then
+      if ix.n == 0 then ix.n = 1 end
+      local b = bucket(raw, ix.n)
+      add[b] = (add[b] or '') .. raw .. v
+      ix.entries = ix.entries + 1
+      if color(v) == 's' then ix.skipped = ix.skipped + 1 end
+    else
+      local validity, uid = struct.unpack('>I4I4', raw, 5)
+      list[#list + 1] = {box = string.sub(raw, 1, 4), validity = validity, uid = uid, color = color(v)}
+    end
+  end
+  for b, s in pairs(add) do
+    redis.call('HSET', ix.index, b, (redis.call('HGET', ix.index, b) or '') .. s)
+  end
+  fold_sets(ix, list)
+  redis.call('DEL', ix.tail)
+  while ix.entries > ix.n * LOAD do split(ix) end
+  save(ix)
+end
+
+-- recolor replaces the value of a key that lies in a bucket.
+local function recolor(ix, raw, v)
+  local b = bucket(raw, ix.n)
+  local s = redis.call('HGET', ix.index, b)
+  local p = aligned(s, raw)
+  if color(string.sub(s, p + 7, p + 10)) == 's' then ix.skipped = ix.skipped - 1 end
+  if color(v) == 's' then ix.skipped = ix.skipped + 1 end
+  write(ix, b, string.sub(s, 1, p + 6) .. v .. string.sub(s, p + ENTRY))
+  save(ix)
+end
+
+-- put writes a key; was and where are what lookup said of it.
+local function put(ix, raw, v, where)
+  if where == 'bucket' then return recolor(ix, raw, v) end
+  if where ~= 'tail' and redis.call('HLEN', ix.tail) >= TAIL then fold(ix) end
+  redis.call('HSET', ix.tail, raw, v)
+end
+
+-- drop removes a POP3 or content key. A UID that is gone never comes back (RFC 9051 §2.3.1.1), so an
+-- IMAP key stays: its set remains one range.
+local function drop(ix, raw)
+  if #raw ~= 7 or redis.call('HDEL', ix.tail, raw) == 1 or ix.n == 0 then return end
+  local b = bucket(raw, ix.n)
+  local s = redis.call('HGET', ix.index, b)
+  local p = s and aligned(s, raw)
+  if not p then return end
+  if color(string.sub(s, p + 7, p + 10)) == 's' then ix.skipped = ix.skipped - 1 end
+  write(ix, b, string.sub(s, 1, p - 1) .. string.sub(s, p + ENTRY))
+  ix.entries = ix.entries - 1
+  if ix.n > 1 and ix.entries < ix.n * LOAD / 2 then join(ix) end
+  save(ix)
+end

@@ -1,0 +1,3 @@
+--@ use clock account guard snapshot
+-- ARGV: 3 token 4 epoch
+return stale() or snapshot()

@@ -1,0 +1,112 @@
+package ledger
+
+import "context"
+
+// event is one change that a listing brings; the letters are the script's.
+type event struct {
+	what string
+	raw  string
+}
+
+// Seen tells what the remote lists. A listing that is not complete changes nothing. It compares with
+// Index(); only what changed goes to Redis, and nothing at all if nothing did.
+func (h *Hold) Seen(ctx context.Context, listed []Item, complete bool) error {
+	if !complete {
+		return nil
+	}
+	ix := h.Index()
+	events := ix.compare(listed, uint32(h.l.cfg.Listings))
+	if len(events) == 0 && len(ix.missing) == 0 {
+		return nil
+	}
+	first := "1"
+	send := func(batch []event) error {
+		args := []any{first, h.l.cfg.Grace.Milliseconds(), h.l.cfg.Listings, h.l.cfg.Ghost.Milliseconds()}
+		for _, e := range batch {
+			args = append(args, e.what, e.raw)
+		}
+		first = "0"
+		_, err := h.run(ctx, "seen", args...)
+		return err
+	}
+	if len(events) == 0 {
+		return send(nil)
+	}
+	return batches(len(events), maxBatch, func(from, to int) error { return send(events[from:to]) })
+}
+
+// compare returns what a complete listing changes.
+func (ix *Index) compare(listed []Item, listings uint32) []event {
+	var events []event
+	here := make(map[string]bool)
+	note := len(ix.states) > 0 || len(ix.missing) > 0
+	hits := 0
+	for _, it := range listed {
+		raw := it.Key.raw()
+		if note {
+			here[raw] = true
+		}
+		if st := ix.states[raw]; st.kind == 'x' && st.listed != it.Listed {
+			events = append(events, event{"N", raw})
+		}
+		if len(raw) == 7 && ix.entry(raw) != "" {
+			hits++
+		}
+		if _, ok := ix.missing[raw]; ok {
+			events = append(events, event{"B", raw})
+		}
+	}
+	for raw, st := range ix.states {
+		switch {
+		case st.kind == 'x' && !here[raw]:
+			events = append(events, event{"F", raw})
+		case st.kind == 'g' && !st.until.After(ix.now):
+			events = append(events, event{"G", raw})
+		}
+	}
+	for raw, m := range ix.missing {
+		if !here[raw] && ix.listing+1 >= m.listing+listings-1 {
+			events = append(events, event{"R", raw})
+		}
+	}
+	if hits < ix.size() {
+		events = ix.vanished(listed, events)
+	}
+	return events
+}
+
+// size is the number of POP3 and content keys.
+func (ix *Index) size() int {
+	n := ix.entries
+	for raw := range ix.tail {
+		if len(raw) == 7 {
+			n++
+		}
+	}
+	return n
+}
+
+// vanished adds the collected keys that are not listed and not known to be missing.
+func (ix *Index) vanished(listed []Item, events []event) []event {
+	here := make(map[string]bool, len(listed))
+	for _, it := range listed {
+		here[it.Key.raw()] = true
+	}
+	check := func(raw string, value string) {
+		if _, known := ix.missing[raw]; known || here[raw] || value[2]&skippedBit != 0 || ix.states[raw].kind == 'x' {
+			return
+		}
+		events = append(events, event{"V", raw})
+	}
+	for _, s := range ix.buckets {
+		for i := 0; i+entrySize <= len(s); i += entrySize {
+			check(s[i:i+7], s[i+7:i+entrySize])
+		}
+	}
+	for raw, value := range ix.tail {
+		if len(raw) == 7 {
+			check(raw, value)
+		}
+	}
+	return events
+}
