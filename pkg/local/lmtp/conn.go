@@ -1,0 +1,214 @@
+package lmtp
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of a connection's buffers: all that a message of any size occupies.
+const (
+	outSize = 32 << 10
+	inSize  = 16 << 10
+)
+
+// conn is a connection that was greeted. One goroutine uses it at a time.
+type conn struct {
+	net.Conn
+	limits Timeouts
+	in     replyReader
+	out    []byte // not yet written; its capacity is outSize
+	chunk  []byte // for reading bodies
+	ext    extensions
+	kept   bool      // was in the pool before
+	usedAt time.Time // when it went back there
+	dirty  bool      // a transaction was begun that has to be reset
+	broken bool      // must not be used for another message
+}
+
+// extensions is what the server offers (RFC 5321 §4.1.1.1).
+type extensions struct {
+	pipelining, eightBit, size, utf8 bool
+}
+
+// connect opens a connection and says LHLO.
+func connect(ctx context.Context, cfg Config) (*conn, error) {
+	dialing, cancel := context.WithTimeout(ctx, cfg.Timeouts.Dial)
+	nc, err := cfg.Dial(dialing, cfg.Network, cfg.Address)
+	cancel()
+	if err != nil {
+		return nil, failure(ctx, "lmtp connect", err)
+	}
+	cn := &conn{Conn: nc, limits: cfg.Timeouts, out: make([]byte, 0, outSize), chunk: make([]byte, inSize)}
+	cn.in.r = bufio.NewReaderSize(nc, maxReplyLine)
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	err = cn.greet(ctx, cfg.Hello)
+	if !stop() && err == nil {
+		err = fault.Wrap(fault.Canceled, "lmtp lhlo", context.Cause(ctx))
+	}
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return cn, nil
+}
+
+func (cn *conn) greet(ctx context.Context, hello string) error {
+	r, err := cn.answer(cn.limits.Command, nil)
+	switch {
+	case err != nil:
+		return failure(ctx, "lmtp greeting", err)
+	case !r.ok():
+		return unwilling("lmtp greeting", r)
+	}
+	if err := cn.command("LHLO ", hello); err != nil {
+		return failure(ctx, "lmtp lhlo", err)
+	}
+	if err := cn.flush(); err != nil {
+		return failure(ctx, "lmtp lhlo", err)
+	}
+	r, err = cn.answer(cn.limits.Command, cn.ext.add)
+	switch {
+	case err != nil:
+		return failure(ctx, "lmtp lhlo", err)
+	case !r.ok():
+		return unwilling("lmtp lhlo", r)
+	}
+	return nil
+}
+
+// add notes the extension that a line of the answer to LHLO names.
+func (e *extensions) add(line []byte) {
+	word, _, _ := bytes.Cut(line, []byte(" "))
+	switch strings.ToUpper(string(word)) {
+	case "PIPELINING":
+		e.pipelining = true
+	case "8BITMIME":
+		e.eightBit = true
+	case "SIZE":
+		e.size = true
+	case "SMTPUTF8":
+		e.utf8 = true
+	}
+}
+
+// answer reads the next answer within limit, however slowly it comes.
+func (cn *conn) answer(limit time.Duration, each func([]byte)) (reply, error) {
+	if err := cn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return reply{}, err
+	}
+	return cn.in.read(each)
+}
+
+// command adds a command line to what is written next.
+func (cn *conn) command(parts ...string) error {
+	for _, s := range parts {
+		if err := cn.reserve(len(s)); err != nil {
+			return err
+		}
+		cn.out = append(cn.out, s...)
+	}
+	return cn.emit(crlf)
+}
+
+// emit adds octets to what is written next; it writes when the buffer is full.
+func (cn *conn) emit(p []byte) error {
+	for len(p) > 0 {
+		if err := cn.reserve(1); err != nil {
+			return err
+		}
+		n := min(len(p), cap(cn.out)-len(cn.out))
+		cn.out = append(cn.out, p[:n]...)
+		p = p[n:]
+	}
+	return nil
+}
+
+// reserve makes room for n octets.
+func (cn *conn) reserve(n int) error {
+	if len(cn.out)+n <= cap(cn.out) {
+		return nil
+	}
+	if n > cap(cn.out) {
+		return errors.New("a command is too long")
+	}
+	return cn.flush()
+}
+
+// flush writes what is there.
+func (cn *conn) flush() error {
+	_, err := cn.write()
+	return err
+}
+
+// write writes what is there and says whether all of it was taken.
+func (cn *conn) write() (whole bool, err error) {
+	if err := cn.SetWriteDeadline(time.Now().Add(cn.limits.Write)); err != nil {
+		return false, err
+	}
+	n, err := cn.Write(cn.out)
+	whole = n == len(cn.out)
+	cn.out = cn.out[:0]
+	return whole, err
+}
+
+// quiet says that the server neither closed a kept connection nor said anything on it.
+func (cn *conn) quiet() bool {
+	if cn.in.r.Buffered() > 0 {
+		return false
+	}
+	sc, ok := cn.Conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ready := 0
+	if rc.Control(func(fd uintptr) {
+		for {
+			ready, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			if err != unix.EINTR {
+				return
+			}
+		}
+	}) != nil {
+		return false
+	}
+	return err == nil && ready == 0
+}
+
+// quit ends an idle connection in order, as far as the server takes the word at once.
+func (cn *conn) quit() {
+	_ = cn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = cn.Write([]byte("QUIT\r\n"))
+	_ = cn.Close()
+}
+
+// failure gives err the kind destination-temporary; the end of ctx comes first as a cause.
+func failure(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil {
+		return fault.Wrap(fault.Canceled, op, context.Cause(ctx))
+	}
+	return fault.New(fault.DestinationTemporary, op, err)
+}
+
+// unwilling is the error for a server that refuses to go on, whatever the message.
+func unwilling(op string, r reply) error {
+	return fault.New(fault.DestinationTemporary, op, fmt.Errorf("the destination answered %d %s", r.code, r))
+}
+
+// validWord says whether s can stand in a command line as one word.
+func validWord(s string) bool {
+	return s != "" && len(s) <= 255 && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) < 0
+}
