@@ -1,0 +1,129 @@
+// Package pop3 is a session with a POP3 maildrop: RFC 1939 with CAPA and PIPELINING (RFC 2449), STLS
+// (RFC 2595) and extended response codes (RFC 3206).
+//
+// It stands on go-pop3 for commands and replies, and on a transport of its own for what that library lacks:
+// bounds in time and bytes, STLS, APOP, pipelining, and bodies that stream as they are. Order of a session:
+//
+//  1. connect, with Direct in TLS;
+//  2. greeting, CAPA, and with Detect STLS where it is offered, then CAPA again;
+//  3. USER and PASS, or APOP;
+//  4. STAT, UIDL and LIST, checked against each other;
+//  5. RETR in a window, then DELE in a window;
+//  6. QUIT: only its +OK makes deletions true.
+//
+// Every error that is not of one message alone ends the session.
+package pop3
+
+import (
+	"context"
+	"net"
+	"strings"
+
+	pop3 "github.com/knadh/go-pop3"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/remote"
+)
+
+// session is a remote.Session.
+type session struct {
+	t    *transport
+	c    *pop3.Conn
+	caps capabilities
+	err  error // why the session is over
+}
+
+// Dial opens a session: connect, secure, sign in. ctx bounds Dial alone.
+func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session, error) {
+	if err := checkCredentials(t); err != nil {
+		return nil, err
+	}
+	conn, err := d.Connect(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{t: newTransport(conn)}
+	defer conn.Watch(ctx)()
+	if err := s.open(ctx, t); err != nil {
+		return nil, s.end("pop3 open", err)
+	}
+	return s, nil
+}
+
+// connected is a go-pop3 dialer that has dialed already.
+type connected struct{ net.Conn }
+
+func (c connected) Dial(string, string) (net.Conn, error) { return c.Conn, nil }
+
+func (s *session) open(ctx context.Context, t remote.Target) error {
+	var err error
+	if s.c, err = pop3.New(pop3.Opt{Dialer: connected{s.t}}).NewConn(); err != nil {
+		return s.greetingError(err)
+	}
+	greeting := string(s.t.status)
+	if err := s.secure(ctx, t.TLS); err != nil {
+		return err
+	}
+	if err := s.login(t, greeting); err != nil {
+		return err
+	}
+	if s.caps.perUser {
+		return s.capa()
+	}
+	return nil
+}
+
+// greetingError tells -ERR in place of a greeting from no greeting at all.
+func (s *session) greetingError(err error) error {
+	if strings.HasPrefix(string(s.t.status), "-ERR") {
+		return s.refusal("pop3 greeting", fault.Unavailable)
+	}
+	return err
+}
+
+// Info says how the session is connected.
+func (s *session) Info() remote.Info {
+	return remote.Info{TLS: s.t.TLS(), Address: s.t.RemoteAddr().String(), Consumes: s.caps.expireZero}
+}
+
+// enter begins a method: the session must be alive, and ends with ctx until leave is called.
+func (s *session) enter(ctx context.Context) (leave func(), err error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s.t.Watch(ctx), nil
+}
+
+// end ends the session because of err, once.
+func (s *session) end(op string, err error) error {
+	if s.err == nil {
+		if broken := s.t.Err(); broken != nil {
+			err = broken // what broke the connection, not what that looked like above
+		}
+		s.err = fault.Wrap(fault.Protocol, op, err)
+	}
+	s.t.Abort()
+	return s.err
+}
+
+// Close sends QUIT. An error means that deletions are not confirmed (RFC 1939 §6).
+func (s *session) Close(ctx context.Context) error {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ok, err := s.command("QUIT")
+	if err == nil && !ok {
+		err = s.refusal("pop3 quit", fault.Unavailable)
+	}
+	if err != nil {
+		return s.end("pop3 quit", err)
+	}
+	s.err = fault.New(fault.Canceled, "pop3", net.ErrClosed)
+	_ = s.t.Close()
+	return nil
+}
+
+// Abort drops the connection.
+func (s *session) Abort() { s.t.Abort() }

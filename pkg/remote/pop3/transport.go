@@ -1,0 +1,114 @@
+package pop3
+
+import (
+	"bufio"
+	"bytes"
+	"strings"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/remote"
+)
+
+// bufferSize is what is read from the network at once; a body is handed out in slices of it.
+const bufferSize = 64 << 10
+
+// transport is the connection as go-pop3 sees it. The library reads a reply with bufio.ReadBytes, without
+// bounds, and takes an empty line for success; so it is handed one checked status line at a time and never
+// holds a byte beyond it. Bodies and lists are read below it, from r.
+type transport struct {
+	*remote.Conn
+	r       *bufio.Reader
+	limits  remote.Limits
+	pending []byte   // rest of the status line that the library has not taken yet
+	status  []byte   // the status line read last, without its CRLF
+	held    []byte   // commands that wait for flush
+	hold    bool     // collect commands instead of sending each by itself
+	secrets []string // never to be quoted
+}
+
+func newTransport(c *remote.Conn) *transport {
+	limits := c.Limits()
+	return &transport{Conn: c, r: bufio.NewReaderSize(c, max(bufferSize, min(limits.Line, 1<<20))), limits: limits}
+}
+
+// Read hands out a status line, or what is left of it.
+func (t *transport) Read(p []byte) (int, error) {
+	if len(t.pending) == 0 {
+		if err := t.readStatus(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, t.pending)
+	t.pending = t.pending[n:]
+	return n, nil
+}
+
+// readStatus reads one reply line (RFC 1939 §3): "+OK" or "-ERR", then a space or the end, CRLF.
+func (t *transport) readStatus() error {
+	if t.r.Buffered() == 0 || !t.lineBuffered() {
+		t.AnswerWithin(t.limits.Command)
+	}
+	line, err := t.r.ReadSlice('\n')
+	if err == bufio.ErrBufferFull || len(line) > t.limits.Line {
+		return fault.Errorf(fault.Protocol, "pop3 reply", "a line is longer than %d octets", t.limits.Line)
+	}
+	if err != nil {
+		return err
+	}
+	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
+	if !ok || !isStatus(text) {
+		return fault.Errorf(fault.Protocol, "pop3 reply", "want +OK or -ERR, the server sent: %s", t.quote(string(line)))
+	}
+	t.status = append(t.status[:0], text...)
+	t.pending = append(t.pending[:0], line...)
+	return nil
+}
+
+func (t *transport) lineBuffered() bool {
+	b, _ := t.r.Peek(t.r.Buffered())
+	return bytes.IndexByte(b, '\n') >= 0
+}
+
+func isStatus(line []byte) bool {
+	for _, word := range []string{"+OK", "-ERR"} {
+		if rest, ok := bytes.CutPrefix(line, []byte(word)); ok && (len(rest) == 0 || rest[0] == ' ') {
+			return true
+		}
+	}
+	return false
+}
+
+// Write sends a command, or holds it back until flush.
+func (t *transport) Write(p []byte) (int, error) {
+	if t.hold {
+		t.held = append(t.held, p...)
+		return len(p), nil
+	}
+	return t.Conn.Write(p)
+}
+
+// flush sends what was held back, in one write.
+func (t *transport) flush() error {
+	t.hold = false
+	if len(t.held) == 0 {
+		return nil
+	}
+	_, err := t.Conn.Write(t.held)
+	clear(t.held)
+	t.held = t.held[:0]
+	return err
+}
+
+// quote makes text of the server fit for an error; one that repeats the password is withheld.
+func (t *transport) quote(text string) string {
+	if text == "" {
+		return "no reason given"
+	}
+	lower := strings.ToLower(text)
+	for _, secret := range t.secrets {
+		if secret != "" && strings.Contains(lower, strings.ToLower(secret)) {
+			return "the reason repeats the password and is not shown"
+		}
+	}
+	return fault.Clean(text)
+}
