@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// AccountCmd administers remote accounts.
+type AccountCmd struct {
+	Add    AccountAddCmd    `cmd:"" help:"Add a remote account."`
+	List   AccountListCmd   `cmd:"" help:"List accounts and how they are doing."`
+	Show   AccountShowCmd   `cmd:"" help:"Show an account and its UID index."`
+	Edit   AccountEditCmd   `cmd:"" help:"Change an account."`
+	Remove AccountRemoveCmd `cmd:"" help:"Remove an account and everything kept of it."`
+}
+
+// AccountAddCmd adds a remote account.
+type AccountAddCmd struct {
+	Client   `embed:""`
+	Password `embed:""`
+
+	Ref         Ref           `arg:"" name:"domain/name" help:"The account's domain and its name in it."`
+	Protocol    string        `enum:"pop3,imap" required:"" help:"Protocol of the remote server: ${enum}."`
+	Host        string        `required:"" placeholder:"HOST[:PORT]" help:"The remote server."`
+	User        string        `required:"" help:"User name at the remote server."`
+	ForwardTo   string        `required:"" placeholder:"ADDRESS" help:"Local address that gets the mail."`
+	TLS         string        `name:"tls" enum:"detect,direct,disable" default:"detect" help:"How the session is secured: detect (upgrade when offered), direct (from the first byte) or disable."`
+	Interval    time.Duration `placeholder:"DURATION" help:"Fetch at this interval instead of the global one."`
+	After       string        `enum:"leave,delete" default:"leave" help:"What happens to a message at the remote server once its destination accepted it: ${enum}."`
+	APOP        bool          `name:"apop" help:"POP3: sign in with APOP only."`
+	OnIndexLoss string        `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
+	Inactive    bool          `help:"Do not fetch it yet."`
+}
+
+// Help shows examples.
+func (*AccountAddCmd) Help() string {
+	return `Examples:
+  mailferry account add example.com/gmail-alice --protocol imap --host imap.gmail.com --tls direct \
+      --user alice@gmail.com --forward-to alice@example.com
+  pass show isp | mailferry account add example.com/isp --protocol pop3 --host pop.isp.net \
+      --user alice --forward-to alice@example.com --after delete --interval 5m --password-stdin
+
+Without --password-file or --password-stdin the password is asked for.`
+}
+
+// Run adds the account.
+func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
+	to, err := c.dial(env)
+	if err != nil {
+		return err
+	}
+	a := account.Account{
+		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, Protocol: account.Protocol(c.Protocol),
+		Host: c.Host, Username: c.User, TLS: account.TLSMode(c.TLS), APOP: c.APOP, ForwardTo: c.ForwardTo,
+		Interval: c.Interval, After: account.After(c.After), OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
+	}
+	password, err := c.Password.read(env, c.Ref.String())
+	if err != nil {
+		return err
+	}
+	res, err := to.accounts.CreateAccount(ctx, &mailferryv1.CreateAccountRequest{Account: a.Proto(), Password: password})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(env.Stdout, res.GetAccount())
+	}
+	_, _ = fmt.Fprintf(env.Stdout, "added account %s; fetch it now with 'mailferry fetch %s'\n", c.Ref, c.Ref)
+	return nil
+}
+
+// AccountListCmd lists accounts.
+type AccountListCmd struct {
+	Client `embed:""`
+
+	Domain string `arg:"" optional:"" help:"Only accounts of this domain."`
+}
+
+// Run prints a page at a time.
+func (c *AccountListCmd) Run(ctx context.Context, env *Env) error {
+	to, err := c.dial(env)
+	if err != nil {
+		return err
+	}
+	t := newTable(env, table.Row{"account", "remote", "forward to", "last run", "next", "collected", "state"}, 6)
+	for page, n := "", 0; ; {
+		res, err := to.accounts.ListAccounts(ctx, &mailferryv1.ListAccountsRequest{Domain: c.Domain, PageToken: page, PageSize: 500})
+		if err != nil {
+			return err
+		}
+		for i, a := range res.GetAccounts() {
+			var s *mailferryv1.AccountState
+			if i < len(res.GetStates()) {
+				s = res.GetStates()[i]
+			}
+			n++
+			if c.JSON {
+				if err := printJSON(env.Stdout, &mailferryv1.GetAccountResponse{Account: a, State: s}); err != nil {
+					return err
+				}
+				continue
+			}
+			t.AppendRow(accountRow(a, s, env.Now()))
+		}
+		page = res.GetNextPageToken()
+		if page != "" {
+			continue
+		}
+		if n == 0 && !c.JSON {
+			_, _ = fmt.Fprintln(env.Stdout, "there are no accounts; add one with 'mailferry account add' (see its --help)")
+		} else if !c.JSON {
+			t.Render()
+		}
+		return nil
+	}
+}
+
+func accountRow(a *mailferryv1.Account, s *mailferryv1.AccountState, now time.Time) table.Row {
+	next := "off"
+	if a.GetActive() {
+		next = ago(s.GetNextDueAt(), now)
+		if d := s.GetNextDueAt(); d != nil && d.AsTime().Before(now) {
+			next = "now"
+		}
+	}
+	return table.Row{
+		a.GetDomain() + "/" + a.GetName(), remoteOf(a), a.GetForwardTo(), ago(s.GetLastRunAt(), now), next,
+		strconv.FormatInt(s.GetCollected(), 10), stateOf(a, s),
+	}
+}
+
+func remoteOf(a *mailferryv1.Account) string {
+	return word(a.GetProtocol(), "PROTOCOL_") + "://" + a.GetUsername() + "@" + a.GetHost()
+}
+
+func stateOf(a *mailferryv1.Account, s *mailferryv1.AccountState) string {
+	switch {
+	case s.GetRunningJob() != "":
+		return "running"
+	case !a.GetActive():
+		return "inactive"
+	case s.GetLastFault() != nil:
+		return result(s.GetLastFault())
+	case s.GetLastRunAt() == nil:
+		return "new"
+	}
+	return "ok"
+}
+
+// AccountShowCmd shows one account.
+type AccountShowCmd struct {
+	Client `embed:""`
+
+	Ref Ref `arg:"" name:"domain/name" help:"The account."`
+}
+
+// Run prints the account.
+func (c *AccountShowCmd) Run(ctx context.Context, env *Env) error {
+	to, err := c.dial(env)
+	if err != nil {
+		return err
+	}
+	res, err := to.accounts.GetAccount(ctx, &mailferryv1.GetAccountRequest{Ref: c.Ref.proto()})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(env.Stdout, res)
+	}
+	showAccount(env, res.GetAccount(), res.GetState())
+	return nil
+}
+
+func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) {
+	num := func(n int64) string { return strconv.FormatInt(n, 10) }
+	schedule := interval(a.GetInterval())
+	if schedule == "" {
+		schedule = "global"
+	}
+	index := "empty"
+	if s.GetEpoch() != "" {
+		index = fmt.Sprintf("%s collected, %s in flight, %s skipped, %s parked, %s deferred, %s deleting",
+			num(s.GetCollected()), num(s.GetInFlight()), num(s.GetSkipped()), num(s.GetParked()), num(s.GetDeferred()), num(s.GetDeleting()))
+	}
+	failing := ""
+	if f := s.GetLastFault(); f != nil {
+		failing = f.GetMessage()
+		if f.GetAdvice() != "" {
+			failing += "; " + f.GetAdvice()
+		}
+		failing += " [" + result(f) + "]"
+		if s.GetFailures() > 0 {
+			failing += fmt.Sprintf(", %s in a row, since %s", count(s.GetFailures(), "failure"), instant(s.GetFailingSince()))
+		}
+	}
+	properties(env,
+		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
+		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "apop", map[bool]string{true: "yes"}[a.GetApop()],
+		"forward to", a.GetForwardTo(), "interval", schedule, "after collection", word(a.GetAfter(), "AFTER_COLLECTION_"),
+		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
+		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),
+		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()),
+		"running job", s.GetRunningJob(), "failing", failing, "index", index, "index epoch", s.GetEpoch())
+}
+
+// proto returns the reference as the API wants it.
+func (r Ref) proto() *mailferryv1.AccountRef {
+	return &mailferryv1.AccountRef{Domain: r.Domain, Name: r.Name}
+}
+
+func duration(d time.Duration) *durationpb.Duration {
+	if d <= 0 {
+		return nil
+	}
+	return durationpb.New(d)
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// SettingsCmd shows and sets what holds for all accounts.
+type SettingsCmd struct {
+	Show SettingsShowCmd `cmd:"" default:"1" help:"Show the settings."`
+	Set  SettingsSetCmd  `cmd:"" help:"Change settings: NAME=VALUE…"`
+}
+
+// SettingsShowCmd shows the settings.
+type SettingsShowCmd struct {
+	Client `embed:""`
+}
+
+// Run prints the settings.
+func (c *SettingsShowCmd) Run(ctx context.Context, env *Env) error {
+	to, err := c.dial(env)
+	if err != nil {
+		return err
+	}
+	res, err := to.fleet.GetSettings(ctx, &mailferryv1.GetSettingsRequest{})
+	if err != nil {
+		return err
+	}
+	return c.print(env, res.GetSettings())
+}
+
+func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
+	if c.JSON {
+		return printJSON(env.Stdout, s)
+	}
+	dest, locking := s.GetDestination(), "off"
+	if dest == "" {
+		dest = "(none: domains need their own)"
+	}
+	if s.GetPop3Locking() {
+		locking = "on"
+	}
+	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest)
+	return nil
+}
+
+// SettingsSetCmd changes settings.
+type SettingsSetCmd struct {
+	Client `embed:""`
+
+	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST."`
+}
+
+// Help explains the settings.
+func (*SettingsSetCmd) Help() string {
+	return `  interval      how often accounts without an interval of their own are fetched
+  pop3_locking  on: one session per remote mailbox in the whole fleet; off: one per account
+  destination   where mail of domains without a destination of their own is handed over
+
+Examples:
+  mailferry settings set interval=5m
+  mailferry settings set destination=lmtp:127.0.0.1:24 pop3_locking=on`
+}
+
+// Run changes the settings that are named.
+func (c *SettingsSetCmd) Run(ctx context.Context, env *Env) error {
+	req := &mailferryv1.PutSettingsRequest{}
+	for _, a := range c.Assign {
+		if err := assign(req, a); err != nil {
+			return err
+		}
+	}
+	to, err := c.dial(env)
+	if err != nil {
+		return err
+	}
+	res, err := to.fleet.PutSettings(ctx, req)
+	if err != nil {
+		return err
+	}
+	return c.print(env, res.GetSettings())
+}
+
+func assign(req *mailferryv1.PutSettingsRequest, s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok {
+		return usage("%q is not NAME=VALUE, for instance interval=5m", s)
+	}
+	switch name {
+	case "interval":
+		d, err := time.ParseDuration(value)
+		if err != nil || d <= 0 {
+			return usage("interval: %q is not a duration like 5m or 1h30m", value)
+		}
+		req.Interval = durationpb.New(d)
+	case "pop3_locking":
+		on, known := map[string]bool{"on": true, "true": true, "1": true, "yes": true, "off": false, "false": false, "0": false, "no": false}[strings.ToLower(value)]
+		if !known {
+			return usage("pop3_locking: %q is neither on nor off", value)
+		}
+		req.Pop3Locking = &on
+	case "destination":
+		req.Destination = &value
+	default:
+		return usage("there is no setting %q: there are interval, pop3_locking and destination", name)
+	}
+	return nil
+}
