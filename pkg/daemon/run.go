@@ -134,7 +134,9 @@ func (s *Signals) drain(log *zap.Logger, r *running, until time.Time, last bool)
 		}
 	case <-r.done:
 		cancel()
-		<-returned
+		if err := <-returned; err != nil {
+			log.Debug("drain of a part that has ended", zap.String("part", nameOf(r.part)), zap.Error(err))
+		}
 	case <-s.given:
 	}
 }
