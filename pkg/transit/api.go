@@ -19,8 +19,9 @@ type apiResponse struct {
 
 type infoResponse struct {
 	apiResponse
-	Total int                   `json:"total"`
-	State jetstream.StreamState `json:"state"`
+	Total   int                   `json:"total"`
+	Created time.Time             `json:"created"`
+	State   jetstream.StreamState `json:"state"`
 }
 
 func (r *apiResponse) apiError() *jetstream.APIError { return r.Error }

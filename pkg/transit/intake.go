@@ -18,12 +18,15 @@ const (
 	// A pull waits this long at the server, which says every pullBeat that it still has it. A pull that
 	// is silent for longer than pullSilence is lost.
 	pullExpires = time.Minute
-	pullBeat    = 5 * time.Second
-	pullSilence = 13 * time.Second
+	pullBeat    = 10 * time.Second
+	pullSilence = 25 * time.Second
 	// pullPause is the rest after a refusal.
 	pullPause = 500 * time.Millisecond
 	// watchEvery is how often the intake looks after its pulls.
-	watchEvery  = 250 * time.Millisecond
+	watchEvery = 250 * time.Millisecond
+	// pingEvery is how often an intake that hears nothing asks whether the stream is still the one it
+	// pulls from: a stream that is deleted takes the pulls along without a word.
+	pingEvery   = 2 * time.Second
 	stopTimeout = 2 * time.Second
 )
 
@@ -51,8 +54,13 @@ type Intake struct {
 	turn    int
 	pulls   uint64
 	conn    uint64 // reconnects when the pulls were sent
-	missing bool   // a consumer was not there
+	heard   time.Time
+	missing bool // a consumer was not there
 	stopped bool
+
+	// What the watch alone knows: the birth of the stream, how often it was made again by this process.
+	created time.Time
+	mends   uint64
 
 	some   chan struct{} // something is there to take
 	ended  chan struct{} // closed by Stop
@@ -201,6 +209,7 @@ func (i *Intake) receive(m *nats.Msg) {
 	now := time.Now()
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.heard = now
 	if status := m.Header.Get("Status"); status != "" && len(m.Data) == 0 {
 		i.hear(m, status, now)
 		return

@@ -5,20 +5,18 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
-// watchPulls sends again the pulls that a lost connection or server swallowed, and has consumers made
-// again that are gone.
+// watchPulls sends again the pulls that a lost connection, server or stream swallowed, and has
+// consumers made again that are gone.
 func (i *Intake) watchPulls(ctx context.Context) {
 	defer close(i.watch)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	i.mends = i.t.transit.done.Load()
+	lost := i.ping(ctx)
+	for pinged := time.Now(); ; {
 		if i.takeMissing() {
 			if err := i.t.transit.mend(ctx); err != nil {
 				i.mu.Lock()
@@ -26,8 +24,46 @@ func (i *Intake) watchPulls(ctx context.Context) {
 				i.mu.Unlock()
 			}
 		}
-		i.renew(time.Now())
+		if mends := i.t.transit.done.Load(); mends != i.mends {
+			i.mends, lost = mends, true
+		}
+		i.renew(time.Now(), lost)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if lost = false; i.silentSince(pinged) >= pingEvery {
+			lost, pinged = i.ping(ctx), time.Now()
+		}
 	}
+}
+
+// silentSince returns how long nothing was heard, and no longer than since the time.
+func (i *Intake) silentSince(t time.Time) time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return min(time.Since(t), time.Since(i.heard))
+}
+
+// ping asks for the birth of the stream and reports whether it is another than it was.
+func (i *Intake) ping(ctx context.Context) (lost bool) {
+	ctx, cancel := context.WithTimeout(ctx, pingEvery)
+	defer cancel()
+	var r infoResponse
+	err := i.t.call(ctx, "STREAM.INFO."+transitStream, nil, &r)
+	if isCode(err, jetstream.JSErrCodeStreamNotFound) {
+		i.mu.Lock()
+		i.missing = true
+		i.mu.Unlock()
+		return true
+	}
+	if err != nil || r.Created.Equal(i.created) {
+		return false
+	}
+	lost = !i.created.IsZero()
+	i.created = r.Created
+	return lost
 }
 
 func (i *Intake) takeMissing() bool {
@@ -38,8 +74,8 @@ func (i *Intake) takeMissing() bool {
 	return missing
 }
 
-// renew gives up pulls that are lost and sends new ones.
-func (i *Intake) renew(now time.Time) {
+// renew gives up pulls that are lost, or all, and sends new ones.
+func (i *Intake) renew(now time.Time, all bool) {
 	if !i.t.nc.IsConnected() {
 		return
 	}
@@ -48,7 +84,7 @@ func (i *Intake) renew(now time.Time) {
 	conn := i.t.nc.Stats().Reconnects
 	for n := range i.lanes {
 		l := &i.lanes[n]
-		if l.asked > 0 && (conn != i.conn || now.Sub(l.heard) > pullSilence) {
+		if l.asked > 0 && (all || conn != i.conn || now.Sub(l.heard) > pullSilence) {
 			l.end(now)
 		}
 	}
