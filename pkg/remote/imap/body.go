@@ -1,0 +1,201 @@
+package imap
+
+import (
+	"bytes"
+	"io"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+)
+
+// spoolOctets is how large a body may be that is kept in memory until its UID comes.
+const spoolOctets = 512 << 10
+
+// message is what the server sent of one message, up to its body.
+type message struct {
+	uid   goimap.UID
+	date  time.Time
+	flags []string
+	body  io.Reader     // nil: it came without one
+	done  chan struct{} // closed when the body has been read
+}
+
+// note keeps an item other than the body.
+func (m *message) note(d imapclient.FetchItemData) {
+	switch d := d.(type) {
+	case imapclient.FetchItemDataUID:
+		m.uid = d.UID
+	case imapclient.FetchItemDataInternalDate:
+		m.date = d.Time
+	case imapclient.FetchItemDataFlags:
+		for _, f := range d.Flags {
+			m.flags = append(m.flags, string(f))
+		}
+	}
+}
+
+// read reads an answer that imapclient matched with a window: its UID came before its body.
+func (f *fetch) read(data *imapclient.FetchMessageData) {
+	var m message
+	for d := data.Next(); d != nil; d = data.Next() {
+		if b, ok := d.(imapclient.FetchItemDataBodySection); ok {
+			m.body = f.s.body(b.Literal, nil)
+			f.arrive(m)
+			continue
+		}
+		m.note(d)
+	}
+}
+
+// arrive hands m to the loop and waits until it is done with.
+func (f *fetch) arrive(m message) {
+	m.done = make(chan struct{})
+	f.arrived <- m
+	<-m.done
+}
+
+// unasked reads an answer that imapclient could not match: the UID came after the body, or in another
+// answer before it, or nobody asked. imapclient calls it in a goroutine of its own.
+func (s *session) unasked(data *imapclient.FetchMessageData) {
+	f := s.fetch.Load()
+	if f == nil || !f.enter() {
+		for data.Next() != nil {
+			continue
+		}
+		return
+	}
+	defer f.leave()
+	f.stray(data)
+}
+
+// stray reads an answer without a match. Before the UID is known the body can go nowhere: a small one is
+// kept, one at a time; a larger one is passed over and its message asked for again, alone, where there is
+// but one that it can be.
+func (f *fetch) stray(data *imapclient.FetchMessageData) {
+	var m message
+	kept := false
+	for d := data.Next(); d != nil; d = data.Next() {
+		b, ok := d.(imapclient.FetchItemDataBodySection)
+		only := f.getOnly()
+		switch {
+		case !ok:
+			m.note(d)
+		case m.uid != 0:
+			m.body = f.s.body(b.Literal, nil)
+			f.arrive(m)
+		case b.Literal == nil:
+			kept = true
+		case only != 0:
+			m.uid = only
+			m.body = f.s.body(b.Literal, func() error { return confirm(data, only) })
+			f.arrive(m)
+		case b.Literal.Size() <= spoolOctets:
+			f.spool.Lock()
+			defer f.spool.Unlock()
+			if all, err := io.ReadAll(f.s.body(b.Literal, nil)); err == nil {
+				m.body, kept = bytes.NewReader(all), true
+			}
+		default:
+			f.setLate()
+		}
+	}
+	if kept && m.uid != 0 {
+		f.arrive(m)
+	}
+}
+
+// confirm reads the rest of an answer and fails unless it names the message.
+func confirm(data *imapclient.FetchMessageData, uid goimap.UID) error {
+	for d := data.Next(); d != nil; d = data.Next() {
+		if d, ok := d.(imapclient.FetchItemDataUID); ok && d.UID == uid {
+			return nil
+		}
+	}
+	return fault.Errorf(fault.Protocol, "imap fetch", "a body came that does not say whose it is")
+}
+
+// body returns the reader of a literal, nil for NIL. end, if not nil, has the last word before io.EOF.
+func (s *session) body(lit goimap.LiteralReader, end func() error) io.Reader {
+	if lit == nil {
+		return nil
+	}
+	return &body{wire: s.wire, lit: lit, left: lit.Size(), end: end}
+}
+
+// body reads a literal. imapclient ends a cut one with io.EOF; body ends so only after its last octet.
+type body struct {
+	wire *wire
+	lit  io.Reader
+	left int64
+	end  func() error
+	err  error
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.lit.Read(p)
+	b.left -= int64(n)
+	switch {
+	case err == nil:
+		return n, nil
+	case err == io.EOF && b.left == 0 && b.end == nil:
+		b.err = io.EOF
+	case err == io.EOF && b.left == 0:
+		if b.err = b.end(); b.err == nil {
+			b.err = io.EOF
+		}
+	default:
+		if cause := b.wire.failure(); cause != nil {
+			err = cause
+		} else if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		b.err = fault.Wrap(fault.Network, "imap fetch", err)
+	}
+	return n, b.err
+}
+
+// enter says whether a stray may be read, and counts it.
+func (f *fetch) enter() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over {
+		return false
+	}
+	f.strays++
+	return true
+}
+
+func (f *fetch) leave() {
+	f.mu.Lock()
+	f.strays--
+	f.mu.Unlock()
+	select {
+	case f.left <- struct{}{}:
+	default:
+	}
+}
+
+// setOnly names the one message that is asked for, or none.
+func (f *fetch) setOnly(uid goimap.UID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.only = uid
+}
+
+func (f *fetch) getOnly() goimap.UID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.only
+}
+
+func (f *fetch) setLate() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.late = true
+}

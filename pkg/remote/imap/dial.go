@@ -1,0 +1,199 @@
+package imap
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/remote"
+)
+
+// Dial opens a session and signs in. ctx bounds Dial alone.
+func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session, error) {
+	if strings.ContainsAny(t.Username+t.Password, "\x00\r\n") {
+		return nil, fault.Errorf(fault.Policy, "imap login", "a user name or password cannot hold a line end or a null")
+	}
+	conn, err := d.Connect(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Watch(ctx)()
+	h := &hello{wire: newWire(conn, secretsOf(t))}
+	if err := h.secure(ctx, t.TLS); err != nil {
+		conn.Abort()
+		return nil, err
+	}
+	s := h.session()
+	if err := s.login(ctx, t); err != nil {
+		s.Abort()
+		_ = s.client.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// hello is a connection until imapclient takes it over: greeting, capabilities, STARTTLS.
+type hello struct {
+	*wire
+	caps []string // nil: not known
+	tag  int
+}
+
+// secure reads the greeting and goes on to TLS where the mode asks for it and the server offers it
+// (RFC 9051 §6.2.1). In the end the capabilities are known, those said inside TLS if there is TLS.
+func (h *hello) secure(ctx context.Context, mode account.TLSMode) error {
+	if err := h.greeting(); err != nil {
+		return err
+	}
+	if mode == account.Detect {
+		if !slices.Contains(h.caps, "STARTTLS") { // a greeting need not name them all
+			if err := h.capability(); err != nil {
+				return err
+			}
+		}
+		if slices.Contains(h.caps, "STARTTLS") {
+			if err := h.startTLS(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if h.caps == nil {
+		return h.capability()
+	}
+	return nil
+}
+
+// greeting waits for the server's first line (RFC 9051 §7.1): nothing may be sent to what does not speak
+// IMAP. PREAUTH is refused: whose mailbox it is would not be for us to say, and STARTTLS could not follow.
+func (h *hello) greeting() error {
+	const op = "imap greeting"
+	h.begin(chatter)
+	defer h.end()
+	line, err := h.line()
+	if err != nil {
+		return fault.Wrap(fault.Protocol, op, err)
+	}
+	rest, untagged := bytes.CutPrefix(line, []byte("* "))
+	st, ok := parseStatus(rest)
+	switch {
+	case !untagged || !ok:
+		return fault.Errorf(fault.Protocol, op, "this is not an IMAP server, it said: %s", h.secrets.quote(string(line)))
+	case st.kind == "BYE":
+		return st.fault(op, fault.Unavailable, h.secrets)
+	case st.kind == "PREAUTH":
+		return fault.Errorf(fault.Protocol, op, "the server signs everybody in (PREAUTH)")
+	case st.kind != "OK":
+		return fault.Errorf(fault.Protocol, op, "this is not an IMAP server, it said: %s", h.secrets.quote(string(line)))
+	case st.code == "CAPABILITY":
+		return h.learn(st.args)
+	}
+	return nil
+}
+
+// learn keeps a list of capabilities.
+func (h *hello) learn(list string) error {
+	caps, err := parseCapabilities([]byte(list))
+	h.caps = caps
+	h.wire.learn(caps)
+	return err
+}
+
+// capability asks for the capabilities.
+func (h *hello) capability() error {
+	st, err := h.ask("CAPABILITY")
+	if err != nil {
+		return err
+	}
+	if st.kind != "OK" || len(h.caps) == 0 {
+		return fault.Errorf(fault.Protocol, "imap capability", "the server does not say what it can do: %s",
+			h.secrets.quote(st.kind+" "+st.text))
+	}
+	return nil
+}
+
+// startTLS upgrades the connection. What the server said in plain text is forgotten.
+func (h *hello) startTLS(ctx context.Context) error {
+	const op = "imap starttls"
+	st, err := h.ask("STARTTLS")
+	if err != nil {
+		return err
+	}
+	if st.kind != "OK" {
+		return fault.Errorf(fault.TLS, op, "the server offers STARTTLS and refuses it: %s",
+			h.secrets.quote(st.kind+" "+st.text))
+	}
+	if h.r.Buffered() > 0 {
+		return fault.Errorf(fault.TLS, op, "the server, or somebody on the way, sent %d octets behind the answer in plain text",
+			h.r.Buffered())
+	}
+	if err := h.conn.StartTLS(ctx); err != nil {
+		return fault.Wrap(fault.TLS, op, err)
+	}
+	h.caps = nil
+	return nil
+}
+
+// ask sends a command without arguments and reads up to its answer.
+func (h *hello) ask(command string) (status, error) {
+	op := "imap " + strings.ToLower(command)
+	h.begin(chatter)
+	defer h.end()
+	h.tag++
+	tag := fmt.Sprintf("H%d", h.tag)
+	if _, err := fmt.Fprintf(h.conn, "%s %s\r\n", tag, command); err != nil {
+		return status{}, fault.Wrap(fault.Network, op, err)
+	}
+	for {
+		line, err := h.line()
+		if err != nil {
+			return status{}, fault.Wrap(fault.Network, op, err)
+		}
+		if rest, ok := bytes.CutPrefix(line, []byte("* ")); ok {
+			if err := h.untagged(rest); err != nil {
+				return status{}, err
+			}
+			continue
+		}
+		rest, ok := bytes.CutPrefix(line, []byte(tag+" "))
+		st, whole := parseStatus(rest)
+		if !ok || !whole {
+			return st, fault.Errorf(fault.Protocol, op, "not an answer: %s", h.secrets.quote(string(line)))
+		}
+		if st.kind == "OK" && st.code == "CAPABILITY" {
+			err = h.learn(st.args)
+		}
+		return st, err
+	}
+}
+
+// untagged reads what the server says before its answer.
+func (h *hello) untagged(rest []byte) error {
+	if _, err := h.answer(); err != nil {
+		return err
+	}
+	l := lexer{rest}
+	if upper(l.atom()) == "CAPABILITY" {
+		return h.learn(string(l.rest))
+	}
+	if st, ok := parseStatus(rest); ok && st.kind == "BYE" {
+		h.said(st.fault("imap read", fault.Unavailable, h.secrets))
+	}
+	return nil
+}
+
+// session hands the connection to imapclient, with a greeting that says what is known.
+func (h *hello) session() *session {
+	s := &session{conn: h.conn, wire: h.wire}
+	g := &guard{wire: h.wire}
+	g.emit("* OK [CAPABILITY %s] ready\r\n", strings.Join(h.caps, " "))
+	s.client = imapclient.New(g, &imapclient.Options{
+		UnilateralDataHandler: &imapclient.UnilateralDataHandler{Fetch: s.unasked},
+	})
+	return s
+}

@@ -1,0 +1,322 @@
+package imap
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/remote"
+)
+
+const (
+	// ahead is how many windows are asked for at a time: with the default of Limits.Pipeline, 256
+	// messages under way keep the stream going over long distances.
+	ahead = 4
+	// maxWindow bounds the messages of a window, and with them the length of its command.
+	maxWindow = 500
+	// windowOctets bounds the listed size of a window of several messages.
+	windowOctets = 8 << 20
+	// maxRefused is how many messages in a row the server may refuse one by one before it is taken for
+	// out of order.
+	maxRefused = 16
+)
+
+// window is one UID FETCH command.
+type window struct {
+	items []remote.Item // ascending
+	// plain says how much is left away: nothing, INTERNALDATE, FLAGS too.
+	plain int
+	// alone says that the window holds one message and that no other is asked for meanwhile.
+	alone bool
+	err   error // how it ended
+}
+
+// lastPlain is the plainest form of a window.
+const lastPlain = 2
+
+// fetch is one call of Fetch. The caller's goroutine runs the loop and calls each; every window has a
+// goroutine that sends its command and reads what comes for it, for the server may answer them in any
+// order, and imapclient starts one for each answer that it cannot match.
+type fetch struct {
+	s       *session
+	each    func(remote.Fetched) error
+	waiting map[goimap.UID]remote.Item // not yet given to each
+	queue   []window
+
+	open     int  // windows asked for
+	starting bool // one of them has not been sent yet
+	alone    bool // one of them wants no company
+	refused  int  // messages in a row
+	err      error
+
+	arrived  chan message
+	sent     chan struct{}
+	finished chan window
+	left     chan struct{} // a stray is done; buffered by one
+
+	mu     sync.Mutex
+	only   goimap.UID // asked for alone, else 0
+	strays int        // answers without a match that are being read
+	late   bool       // a large body came before its UID
+	over   bool
+
+	spool sync.Mutex // held by the one stray that keeps a body in memory
+}
+
+// Fetch calls each for every item, as the contract says.
+func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
+	const op = "imap fetch"
+	if s.selected == nil {
+		if err := s.open(ctx, true); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(fault.Canceled, op, context.Cause(ctx))
+	}
+	defer s.conn.Watch(ctx)()
+	f := &fetch{
+		s: s, each: each, waiting: make(map[goimap.UID]remote.Item, len(items)),
+		arrived: make(chan message), sent: make(chan struct{}), finished: make(chan window),
+		left: make(chan struct{}, 1),
+	}
+	f.plan(items)
+	s.fetch.Store(f)
+	defer s.fetch.Store(nil)
+	defer f.stop() // where each panics
+	f.loop()
+	f.giveUp()
+	return f.err
+}
+
+// plan makes the windows of the items that can be asked for, and tells each about the others.
+func (f *fetch) plan(items []remote.Item) {
+	items = slices.Clone(items)
+	slices.SortFunc(items, func(a, b remote.Item) int { return cmp.Compare(a.UID, b.UID) })
+	most := min(f.s.wire.limits.Pipeline, maxWindow)
+	var w window
+	var octets int64
+	for _, it := range items {
+		if err := f.unfit(it); err != nil {
+			f.call(remote.Fetched{Item: it, Err: err})
+			continue
+		}
+		if _, twice := f.waiting[goimap.UID(it.UID)]; twice {
+			continue
+		}
+		f.waiting[goimap.UID(it.UID)] = it
+		if n := len(w.items); n == most || n > 0 && octets+it.Size > windowOctets {
+			f.queue = append(f.queue, w)
+			w, octets = window{}, 0
+		}
+		w.items = append(w.items, it)
+		octets += it.Size
+	}
+	if len(w.items) > 0 {
+		f.queue = append(f.queue, w)
+	}
+}
+
+// unfit says why an item cannot be asked for.
+func (f *fetch) unfit(it remote.Item) error {
+	const op = "imap fetch"
+	switch s := f.s; {
+	case it.Mailbox != inbox || it.UID == 0 || it.UIDValidity != s.selected.UIDValidity:
+		return fault.Errorf(fault.NotFound, op, "there is no such message: the mailbox has been made anew since")
+	case it.Size > s.wire.limits.Message:
+		return fault.Errorf(fault.Policy, op, "a message of %d octets, the limit is %d", it.Size, s.wire.limits.Message)
+	}
+	return nil
+}
+
+// loop runs until every window has been answered, or the session is lost, and nothing is left running.
+func (f *fetch) loop() {
+	for {
+		f.start()
+		if f.open == 0 {
+			if f.askAgain() {
+				continue
+			}
+			if f.finish() {
+				return
+			}
+		}
+		select {
+		case m := <-f.arrived:
+			f.take(m)
+		case <-f.sent:
+			f.starting = false
+		case w := <-f.finished:
+			f.settle(w)
+		case <-f.left:
+		}
+	}
+}
+
+// start asks for the next window if there is room for it.
+func (f *fetch) start() {
+	if f.err != nil {
+		f.queue = nil
+	}
+	if len(f.queue) == 0 || f.starting || f.alone || f.open == ahead || f.queue[0].alone && f.open > 0 {
+		return
+	}
+	w := f.queue[0]
+	f.queue = f.queue[1:]
+	f.open++
+	f.starting, f.alone = true, w.alone
+	if w.alone {
+		f.setOnly(goimap.UID(w.items[0].UID))
+	}
+	f.s.wire.begin(f.s.expect(fetching, len(w.items), f.s.wire.limits.Message))
+	go f.run(w)
+}
+
+// run sends the command of a window and reads what comes for it.
+func (f *fetch) run(w window) {
+	var set goimap.UIDSet
+	for _, it := range w.items {
+		set.AddNum(goimap.UID(it.UID))
+	}
+	cmd := f.s.client.Fetch(set, &goimap.FetchOptions{
+		UID:          true,
+		InternalDate: w.plain == 0,
+		Flags:        w.plain < lastPlain,
+		BodySection:  []*goimap.FetchItemBodySection{{Peek: true}},
+	})
+	f.sent <- struct{}{}
+	for m := cmd.Next(); m != nil; m = cmd.Next() {
+		f.read(m)
+	}
+	w.err = cmd.Close()
+	f.finished <- w
+}
+
+// take gives a message to each.
+func (f *fetch) take(m message) {
+	defer close(m.done)
+	it, ok := f.waiting[m.uid]
+	if !ok || f.err != nil {
+		return
+	}
+	delete(f.waiting, m.uid)
+	f.refused = 0
+	got := remote.Fetched{Item: it, Body: m.body, InternalDate: m.date, Flags: m.flags}
+	if m.body == nil {
+		got = remote.Fetched{Item: it, Err: fault.Errorf(fault.Protocol, "imap fetch", "the message came without its body")}
+	}
+	f.call(got)
+}
+
+// call calls each, whose error ends the session.
+func (f *fetch) call(got remote.Fetched) {
+	if f.err != nil {
+		return
+	}
+	if err := f.each(got); err != nil {
+		f.fail(fault.Wrap(fault.Internal, "imap fetch", err))
+	}
+}
+
+func (f *fetch) fail(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+	f.s.Abort()
+}
+
+// settle takes note of how a window ended. What a refused one still owes is asked for one by one, and a
+// message that is refused alone in plainer and plainer forms.
+func (f *fetch) settle(w window) {
+	f.open--
+	f.alone = false
+	f.setOnly(0)
+	f.s.wire.end()
+	if w.err == nil || f.err != nil {
+		return
+	}
+	err := f.s.failure("imap fetch", fault.Unavailable, w.err)
+	if !f.s.alive() || transient(err) {
+		f.fail(err)
+		return
+	}
+	single := len(w.items) == 1
+	for _, it := range w.items {
+		if _, ok := f.waiting[goimap.UID(it.UID)]; !ok {
+			continue
+		}
+		again := window{items: []remote.Item{it}, plain: w.plain, alone: true}
+		switch {
+		case !single:
+			f.queue = append(f.queue, again)
+		case w.plain < lastPlain:
+			again.plain++
+			f.queue = slices.Insert(f.queue, 0, again)
+		default:
+			f.refuse(it, err)
+		}
+	}
+}
+
+// refuse tells each that the server will not send a message.
+func (f *fetch) refuse(it remote.Item, err error) {
+	delete(f.waiting, goimap.UID(it.UID))
+	f.call(remote.Fetched{Item: it, Err: err})
+	if f.refused++; f.refused == maxRefused && f.err == nil {
+		f.fail(err)
+	}
+}
+
+// remaining returns the items that each has not been told of, ascending.
+func (f *fetch) remaining() []remote.Item {
+	items := make([]remote.Item, 0, len(f.waiting))
+	for _, it := range f.waiting {
+		items = append(items, it)
+	}
+	slices.SortFunc(items, func(a, b remote.Item) int { return cmp.Compare(a.UID, b.UID) })
+	return items
+}
+
+// giveUp tells each about the messages that were asked for and never came.
+func (f *fetch) giveUp() {
+	for _, it := range f.remaining() {
+		f.call(remote.Fetched{Item: it, Err: fault.Errorf(fault.NotFound, "imap fetch", "the server did not send the message")})
+	}
+}
+
+// askAgain queues what came with its UID too late to tell whose it was, one by one. It says whether there
+// is any.
+func (f *fetch) askAgain() bool {
+	f.mu.Lock()
+	again := f.late && f.strays == 0 && f.err == nil
+	if again {
+		f.late = false
+	}
+	f.mu.Unlock()
+	if again {
+		for _, it := range f.remaining() {
+			f.queue = append(f.queue, window{items: []remote.Item{it}, alone: true})
+		}
+	}
+	return again && len(f.queue) > 0
+}
+
+// finish ends the fetch, unless a stray is still being read.
+func (f *fetch) finish() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = f.strays == 0
+	return f.over
+}
+
+// stop ends what is running where each did not return.
+func (f *fetch) stop() {
+	if !f.over {
+		f.fail(fault.Errorf(fault.Internal, "imap fetch", "stopped"))
+		f.loop()
+	}
+}

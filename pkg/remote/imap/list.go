@@ -1,0 +1,153 @@
+package imap
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/remote"
+)
+
+// maxDisorder is how many messages of a listing may come out of order. No server is known to send any so;
+// imapclient's memory of what it has seen takes quadratic time on them.
+const maxDisorder = 1000
+
+// List returns every message of INBOX, ordered by UID. Of a mailbox with more than Limits.List messages
+// it returns the newest.
+func (s *session) List(ctx context.Context) (remote.Listing, error) {
+	if err := s.open(ctx, true); err != nil {
+		return remote.Listing{}, err
+	}
+	exists, most := s.selected.NumMessages, uint32(s.wire.limits.List)
+	if exists == 0 {
+		return remote.Listing{Complete: true}, nil
+	}
+	var set goimap.NumSet = goimap.UIDSet{{Start: 1, Stop: 0}}
+	if exists > most {
+		set = goimap.SeqSet{{Start: exists - most + 1, Stop: exists}}
+	}
+	c := &collector{validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most))}
+	err := s.do(ctx, "imap list", s.expect(listing, int(min(exists, most)), 0), func() error {
+		cmd := s.client.Fetch(set, &goimap.FetchOptions{UID: true, RFC822Size: true})
+		for m := cmd.Next(); m != nil && c.err == nil; m = cmd.Next() {
+			c.add(m)
+		}
+		if c.err != nil {
+			_ = s.wire.fail(c.err)
+		}
+		return cmd.Close()
+	})
+	if err != nil && (!s.alive() || len(c.items) == 0 || transient(err)) {
+		return remote.Listing{}, err
+	}
+	return c.listing(exists, s.now(), err), nil
+}
+
+// now returns how many messages the server says there are by now.
+func (s *session) now() uint32 {
+	if m := s.client.Mailbox(); m != nil {
+		return m.NumMessages
+	}
+	return s.selected.NumMessages
+}
+
+// open selects INBOX, read-only or not.
+func (s *session) open(ctx context.Context, readOnly bool) error {
+	op := "imap examine"
+	if !readOnly {
+		op = "imap select"
+	}
+	return s.do(ctx, op, s.expect(noFetch, 0, 0), func() error {
+		data, err := s.client.Select(inbox, &goimap.SelectOptions{ReadOnly: readOnly}).Wait()
+		s.selected = nil
+		if err != nil {
+			return err
+		}
+		if data.UIDValidity == 0 {
+			return fault.Errorf(fault.Protocol, op, "the server gives the mailbox no UIDVALIDITY")
+		}
+		if !s.wire.wasCounted() {
+			return fault.Errorf(fault.Protocol, op, "the server does not say how many messages there are")
+		}
+		s.selected = data
+		return nil
+	})
+}
+
+// expect returns what a command about n messages may bring. Besides the answers it may report what
+// others do to the mailbox meanwhile: each of its messages changed, each gone.
+func (s *session) expect(p phase, n int, body int64) expectation {
+	answers := chatter.answers + 4*n
+	if s.selected != nil {
+		answers += 2 * int(min(s.selected.NumMessages, uint32(s.wire.limits.List)))
+	}
+	return expectation{phase: p, answers: answers, octets: chatter.octets + int64(answers)*1<<10 + int64(n)*body}
+}
+
+// transient says whether a refusal is about the session, not about what was asked.
+func transient(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Throttled, fault.RemoteQuota, fault.InUse, fault.Auth:
+		return true
+	}
+	return false
+}
+
+// collector gathers a listing.
+type collector struct {
+	validity uint32
+	most     int
+	items    []remote.Item
+	disorder int
+	err      error
+}
+
+// add takes one message.
+func (c *collector) add(m *imapclient.FetchMessageData) {
+	it := remote.Item{Mailbox: inbox, UIDValidity: c.validity}
+	for d := m.Next(); d != nil; d = m.Next() {
+		switch d := d.(type) {
+		case imapclient.FetchItemDataUID:
+			it.UID = uint32(d.UID)
+		case imapclient.FetchItemDataRFC822Size:
+			it.Size = d.Size
+		}
+	}
+	if it.UID == 0 || len(c.items) == c.most {
+		return
+	}
+	if n := len(c.items); n > 0 && it.UID <= c.items[n-1].UID {
+		c.disorder++
+	}
+	c.items = append(c.items, it)
+	if c.disorder > maxDisorder {
+		c.err = fault.Errorf(fault.Protocol, "imap list", "the messages come in no order")
+	}
+}
+
+// listing returns what was gathered: complete if it agrees with the number of messages that the server
+// gave, at the beginning or by the end.
+func (c *collector) listing(exists, now uint32, refused error) remote.Listing {
+	if c.disorder > 0 {
+		slices.SortFunc(c.items, func(a, b remote.Item) int { return cmp.Compare(a.UID, b.UID) })
+		c.items = slices.CompactFunc(c.items, func(a, b remote.Item) bool { return a.UID == b.UID })
+	}
+	l := remote.Listing{Items: c.items}
+	n := uint32(len(c.items))
+	switch {
+	case refused != nil:
+		l.Note = refused.Error()
+	case exists > uint32(c.most):
+		l.Note = fmt.Sprintf("the mailbox holds %d messages, the newest %d are listed", exists, n)
+	case n != exists && n != now:
+		l.Note = fmt.Sprintf("the server says that there are %d messages and lists %d", exists, n)
+	default:
+		l.Complete = true
+	}
+	return l
+}
