@@ -56,6 +56,7 @@ func Messages() map[string]string {
 		"empty":                    "",
 		"ordinary":                 h + "Hello\r\nworld\r\n",
 		"no final line end":        h + "Hello",
+		"NUL":                      h + "a\x00b\r\n",
 		"final CR":                 h + "Hello\r",
 		"final LF":                 h + "Hello\n",
 		"header only":              "Subject: x\r\n",

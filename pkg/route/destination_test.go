@@ -1,0 +1,99 @@
+package route_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/route"
+)
+
+func TestParseDestination(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]route.Destination{
+		"lmtp:mail.example.com:24":        {Kind: route.LMTP, Network: "tcp", Address: "mail.example.com:24"},
+		"lmtp:127.0.0.1:65535":            {Kind: route.LMTP, Network: "tcp", Address: "127.0.0.1:65535"},
+		"lmtp:[::1]:24":                   {Kind: route.LMTP, Network: "tcp", Address: "[::1]:24"},
+		"lmtp:dovecot_lmtp:24":            {Kind: route.LMTP, Network: "tcp", Address: "dovecot_lmtp:24"},
+		"lmtp:unix:/run/dovecot/lmtp":     {Kind: route.LMTP, Network: "unix", Address: "/run/dovecot/lmtp"},
+		"maildir:/var/mail/%d/%n":         {Kind: route.Maildir, Path: "/var/mail/%d/%n"},
+		"maildir:/var/mail/%u/Maildir/":   {Kind: route.Maildir, Path: "/var/mail/%u/Maildir/"},
+		"maildir:/srv/100%%/vhosts/%d-%n": {Kind: route.Maildir, Path: "/srv/100%%/vhosts/%d-%n"},
+	} {
+		if got, err := route.ParseDestination(s); err != nil || got != want {
+			t.Errorf("%q: %+v, error %v", s, got, err)
+		}
+	}
+}
+
+func TestParseDestinationSaysWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	for s, says := range map[string]string{
+		"":                             "lmtp:host:port",
+		"lmtp":                         "lmtp:host:port",
+		"smtp:mail.example.com:25":     "lmtp:host:port",
+		"LMTP:h:24":                    "lmtp:host:port",
+		"/var/mail":                    "maildir:/path",
+		"lmtp:":                        "lmtp:host:port",
+		"lmtp:host":                    "lmtp:host:port",
+		"lmtp::24":                     "name or an address",
+		"lmtp:host:":                   "1 to 65535",
+		"lmtp:host:0":                  "1 to 65535",
+		"lmtp:host:65536":              "1 to 65535",
+		"lmtp:host:lmtp":               "1 to 65535",
+		"lmtp:ho/st:24":                "name or an address",
+		"lmtp:-x:24":                   "name or an address",
+		"lmtp:::1:24":                  "[v6]",
+		"lmtp:unix:":                   "absolute path",
+		"lmtp:unix:run/lmtp":           "absolute path",
+		"lmtp:unix:/run/":              "absolute path",
+		"lmtp:unix:/" + long(107):      "at most 107",
+		"maildir:":                     "absolute path",
+		"maildir:var/mail/%u":          "absolute path",
+		"maildir:/":                    "as a name",
+		"maildir:/var//mail/%u":        "as a name",
+		"maildir:/var/../mail/%u":      "as a name",
+		"maildir:/var/mail/%x":         "%n (local part)",
+		"maildir:/var/mail/%":          "%n (local part)",
+		"maildir:/var/mail/%u\nx":      "lmtp:host:port",
+		"maildir:/var/mail/%u\x00":     "lmtp:host:port",
+		"maildir:/var/mail/\xff":       "lmtp:host:port",
+		"maildir:/" + long(1100) + "%": "lmtp:host:port",
+	} {
+		d, err := route.ParseDestination(s)
+		if err == nil || d != (route.Destination{}) {
+			t.Errorf("%q: %+v", s, d)
+			continue
+		}
+		if fault.KindOf(err) != fault.Policy || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v; want policy, and %q in it", s, err, says)
+		}
+	}
+}
+
+func long(n int) string { return strings.Repeat("x", n) }
+
+func FuzzParseDestination(f *testing.F) {
+	for _, s := range []string{"lmtp:h:24", "lmtp:[::1]:24", "lmtp:unix:/run/x", "maildir:/x/%d/%n", "maildir:/%%", "x:"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := route.ParseDestination(s)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\r\n\x00\x1b") {
+				t.Errorf("the error repeats what it was given: %q", err)
+			}
+			return
+		}
+		back := string(d.Kind) + ":" + d.Address + d.Path
+		if d.Network == "unix" {
+			back = string(d.Kind) + ":unix:" + d.Address
+		}
+		if back != s || (d.Kind == route.LMTP) != (d.Address != "" && d.Network != "") || (d.Kind == route.Maildir) != (d.Path != "") {
+			t.Errorf("%q became %+v", s, d)
+		}
+		if strings.Contains(d.Path, "/../") || strings.ContainsRune(s, 0) {
+			t.Errorf("%q passes", s)
+		}
+	})
+}
