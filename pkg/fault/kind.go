@@ -68,7 +68,7 @@ var verdicts = map[Kind]Verdict{
 	Auth:          {"owner", 15 * time.Minute, 6 * time.Hour, true, "check the user name and the password; an edit of the account is tried at once"},
 	AuthWithdrawn: {"owner", 6 * time.Hour, 24 * time.Hour, true, "the provider no longer accepts this way to sign in; choose another one"},
 	ConsentNeeded: {"owner", 6 * time.Hour, 24 * time.Hour, true, "the owner has to give consent at the provider again"},
-	TLS:           {"owner", 30 * time.Minute, 6 * time.Hour, true, "check the TLS mode, the port and the certificate of the server; a private CA is trusted with --remote-ca-file"},
+	TLS:           {"owner", 30 * time.Minute, 6 * time.Hour, true, "check the TLS mode, the port and the certificate of the server; a private CA is trusted with --remote-ca"},
 	DNS:           {"owner", 5 * time.Minute, 2 * time.Hour, true, "check the spelling of the host name"},
 	Refused:       {"remote", 2 * time.Minute, time.Hour, true, "check host and port; nothing listens there now"},
 	Timeout:       {"remote", 2 * time.Minute, time.Hour, true, "the server did not answer in time; it is tried again"},
