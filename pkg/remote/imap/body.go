@@ -19,7 +19,7 @@ type message struct {
 	uid   goimap.UID
 	date  time.Time
 	flags []string
-	body  io.Reader     // nil: it came without one
+	body  *body         // nil: it came without one
 	done  chan struct{} // closed when the body has been read
 }
 
@@ -34,19 +34,6 @@ func (m *message) note(d imapclient.FetchItemData) {
 		for _, f := range d.Flags {
 			m.flags = append(m.flags, string(f))
 		}
-	}
-}
-
-// read reads an answer that imapclient matched with a window: its UID came before its body.
-func (f *fetch) read(data *imapclient.FetchMessageData) {
-	var m message
-	for d := data.Next(); d != nil; d = data.Next() {
-		if b, ok := d.(imapclient.FetchItemDataBodySection); ok {
-			m.body = f.s.body(b.Literal, nil)
-			f.arrive(m)
-			continue
-		}
-		m.note(d)
 	}
 }
 
@@ -68,26 +55,26 @@ func (s *session) unasked(data *imapclient.FetchMessageData) {
 		return
 	}
 	defer f.leave()
-	f.stray(data)
+	f.read(data)
 }
 
-// stray reads an answer without a match. Before the UID is known the body can go nowhere: a small one is
-// kept, one at a time; a larger one is passed over and its message asked for again, alone, where there is
-// but one that it can be.
-func (f *fetch) stray(data *imapclient.FetchMessageData) {
+// read reads an answer. Before the UID is known a body can go nowhere: a small one is kept, one at a time;
+// a larger one is passed over and its message asked for again, alone, where there is but one that it can
+// be.
+func (f *fetch) read(data *imapclient.FetchMessageData) {
 	var m message
-	kept := false
+	kept := false // until the end of the answer
 	for d := data.Next(); d != nil; d = data.Next() {
 		b, ok := d.(imapclient.FetchItemDataBodySection)
 		only := f.getOnly()
 		switch {
 		case !ok:
 			m.note(d)
+		case b.Literal == nil:
+			kept = true
 		case m.uid != 0:
 			m.body = f.s.body(b.Literal, nil)
 			f.arrive(m)
-		case b.Literal == nil:
-			kept = true
 		case only != 0:
 			m.uid = only
 			m.body = f.s.body(b.Literal, func() error { return confirm(data, only) })
@@ -96,7 +83,7 @@ func (f *fetch) stray(data *imapclient.FetchMessageData) {
 			f.spool.Lock()
 			defer f.spool.Unlock()
 			if all, err := io.ReadAll(f.s.body(b.Literal, nil)); err == nil {
-				m.body, kept = bytes.NewReader(all), true
+				m.body, kept = &body{wire: f.s.wire, lit: bytes.NewReader(all), left: int64(len(all))}, true
 			}
 		default:
 			f.setLate()
@@ -117,11 +104,8 @@ func confirm(data *imapclient.FetchMessageData, uid goimap.UID) error {
 	return fault.Errorf(fault.Protocol, "imap fetch", "a body came that does not say whose it is")
 }
 
-// body returns the reader of a literal, nil for NIL. end, if not nil, has the last word before io.EOF.
-func (s *session) body(lit goimap.LiteralReader, end func() error) io.Reader {
-	if lit == nil {
-		return nil
-	}
+// body returns the reader of a literal. end, if not nil, has the last word before io.EOF.
+func (s *session) body(lit goimap.LiteralReader, end func() error) *body {
 	return &body{wire: s.wire, lit: lit, left: lit.Size(), end: end}
 }
 
@@ -158,6 +142,13 @@ func (b *body) Read(p []byte) (int, error) {
 		b.err = fault.Wrap(fault.Network, "imap fetch", err)
 	}
 	return n, b.err
+}
+
+// expire makes the reader useless: what it reads from belongs to the next message.
+func (b *body) expire() {
+	if b.err == nil {
+		b.err = fault.Errorf(fault.Internal, "imap fetch", "the body is read after its time")
+	}
 }
 
 // enter says whether a stray may be read, and counts it.

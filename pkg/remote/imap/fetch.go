@@ -205,11 +205,12 @@ func (f *fetch) take(m message) {
 	}
 	delete(f.waiting, m.uid)
 	f.refused = 0
-	got := remote.Fetched{Item: it, Body: m.body, InternalDate: m.date, Flags: m.flags}
 	if m.body == nil {
-		got = remote.Fetched{Item: it, Err: fault.Errorf(fault.Protocol, "imap fetch", "the message came without its body")}
+		f.call(remote.Fetched{Item: it, Err: fault.Errorf(fault.Protocol, "imap fetch", "the message came without its body")})
+		return
 	}
-	f.call(got)
+	defer m.body.expire()
+	f.call(remote.Fetched{Item: it, Body: m.body, InternalDate: m.date, Flags: m.flags})
 }
 
 // call calls each, whose error ends the session.

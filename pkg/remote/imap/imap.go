@@ -58,6 +58,9 @@ func (s *session) Close(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, min(closing, s.wire.limits.Command))
 		defer cancel()
 		err = s.do(ctx, "imap logout", chatter, func() error { return s.client.Logout().Wait() })
+		if err == nil {
+			_ = s.conn.Close() // TLS says goodbye too
+		}
 		s.Abort()
 		_ = s.client.Close() // waits for its reader
 	})
