@@ -1,0 +1,179 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+)
+
+func TestAJobNobodyKeepsIsDeliveredAgain(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, testAckWait)
+	c := claims(t, q, 4, 0)
+	publish(t, q, job("a", Scheduled))
+	dead := next(t, c, 5*time.Second)
+	start := time.Now()
+	again := next(t, c, 3*testAckWait)
+	if again.ID != dead.ID || again.Delivered != 2 {
+		t.Fatalf("got %s, delivery %d", again.ID, again.Delivered)
+	}
+	if d := time.Since(start); d < testAckWait/2 {
+		t.Fatalf("it came again after %v", d)
+	}
+
+	// Nothing of the dead worker touches the job any more.
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		again.Keep(limited(t, time.Minute))
+	}()
+	for _, settle := range []func() error{
+		func() error { return dead.Nak(context.Background(), 0) },
+		func() error { return dead.Ack(context.Background()) },
+	} {
+		if err := settle(); err == nil {
+			t.Fatal("a claim that has lapsed was settled")
+		}
+	}
+	pending(t, q, 1)
+	none(t, c, testAckWait/2)
+	ack(t, again)
+	<-kept
+	pending(t, q, 0)
+}
+
+func TestAStaleSettlementIsToldAndNotSent(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, testAckWait)
+	c := claims(t, q, 4, 0)
+	for name, settle := range map[string]func(*Claim) error{
+		"ack":  func(c *Claim) error { return c.Ack(context.Background()) },
+		"nak":  func(c *Claim) error { return c.Nak(context.Background(), time.Hour) },
+		"term": func(c *Claim) error { return c.Term(context.Background(), "poison") },
+	} {
+		publish(t, q, job(name, Manual))
+		dead := next(t, c, 5*time.Second)
+		again := next(t, c, 3*testAckWait)
+		if err := settle(dead); !errors.Is(err, ErrStale) || fault.KindOf(err) != fault.Canceled {
+			t.Fatalf("%s: %v", name, err)
+		}
+		pending(t, q, 1)
+		ack(t, again)
+		pending(t, q, 0)
+	}
+}
+
+func TestKeepKeeps(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, testAckWait)
+	c := claims(t, q, 4, 0)
+	publish(t, q, job("a", Scheduled))
+	claim := next(t, c, 5*time.Second)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		claim.Keep(limited(t, time.Minute))
+	}()
+	none(t, c, 5*testAckWait/2)
+	ack(t, claim)
+	<-kept
+	pending(t, q, 0)
+	claim.Keep(context.Background()) // returns: it is settled
+	if err := claim.Ack(context.Background()); !errors.Is(err, ErrSettled) {
+		t.Fatalf("a second ack: %v", err)
+	}
+}
+
+func TestKeepEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, testAckWait)
+	c := claims(t, q, 4, 0)
+	publish(t, q, job("a", Scheduled))
+	claim := next(t, c, 5*time.Second)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	claim.Keep(ctx)
+	ack(t, next(t, c, 3*testAckWait))
+}
+
+func TestNakIsDeliveredAfterItsDelay(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, testAckWait)
+	c := claims(t, q, 1, 0)
+	publish(t, q, job("a", Scheduled))
+	claim := next(t, c, 5*time.Second)
+	start := time.Now()
+	if err := claim.Nak(limited(t, 5*time.Second), 700*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	again := next(t, c, 5*time.Second)
+	if d := time.Since(start); d < 600*time.Millisecond || d > testAckWait {
+		t.Fatalf("it came again after %v", d)
+	}
+	if again.Delivered != 2 {
+		t.Fatalf("delivery %d", again.Delivered)
+	}
+	if err := q.Publish(limited(t, time.Second), job("a", Scheduled)); !errors.Is(err, ErrCoalesced) {
+		t.Fatalf("a job handed back does not hold its place: %v", err)
+	}
+	start = time.Now()
+	if err := again.Nak(limited(t, 5*time.Second), 0); err != nil {
+		t.Fatal(err)
+	}
+	last := next(t, c, 5*time.Second)
+	if d := time.Since(start); d > time.Second {
+		t.Fatalf("without a delay it took %v", d)
+	}
+	ack(t, last)
+}
+
+func TestTermRemovesForGood(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, testAckWait)
+	c := claims(t, q, 1, 0)
+	publish(t, q, job("a", Scheduled))
+	if err := next(t, c, 5*time.Second).Term(limited(t, 5*time.Second), "poison\r\n: \x00"); err != nil {
+		t.Fatal(err)
+	}
+	pending(t, q, 0)
+	none(t, c, testAckWait+500*time.Millisecond)
+}
+
+func TestSettlingIsBoundedAndFreesTheSlot(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, testAckWait)
+	c := claims(t, q, 1, 0)
+	publish(t, q, job("a", Scheduled), job("b", Scheduled))
+	claim := next(t, c, 5*time.Second)
+	n.Stop()
+	start := time.Now()
+	if err := claim.Ack(context.Background()); err == nil {
+		t.Fatal("an ack was confirmed by a server that is down")
+	}
+	if d := time.Since(start); d > testAckWait {
+		t.Fatalf("it took %v", d)
+	}
+	n.Start()
+	ack(t, next(t, c, 10*time.Second))
+	ack(t, next(t, c, 10*time.Second))
+}
+
+func TestPoisonIsHandedOutAsSuch(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, testAckWait)
+	c := claims(t, q, 1, 0)
+	if _, err := n.JS.Publish(limited(t, 5*time.Second), subjectOf(Push, "abc"), []byte("no protobuf \xff")); err != nil {
+		t.Fatal(err)
+	}
+	claim := next(t, c, 5*time.Second)
+	if claim.Err == nil || claim.AccountUID != "abc" || claim.Trigger != Push || claim.ID != "" {
+		t.Fatalf("got %+v, %v", claim.Job, claim.Err)
+	}
+	if err := claim.Term(limited(t, 5*time.Second), "poison"); err != nil {
+		t.Fatal(err)
+	}
+	pending(t, q, 0)
+}
