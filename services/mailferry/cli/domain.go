@@ -28,8 +28,8 @@ type DomainPutCmd struct {
 
 // Help explains destinations.
 func (*DomainPutCmd) Help() string {
-	return `A destination is lmtp:HOST:PORT, lmtp:unix:SOCKET, smtp:HOST:PORT or maildir:PATH, where %d stands for the
-domain and %n for the local part of the recipient.
+	return `A destination is lmtp:HOST:PORT, lmtp:unix:/PATH or maildir:/PATH, where %d in the path stands for the domain,
+%n for the local part and %u for the whole address of the recipient.
 
 Example:
   mailferry domain add example.com --destination lmtp:unix:/run/dovecot/lmtp`

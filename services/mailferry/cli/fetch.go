@@ -185,7 +185,9 @@ func newBar(env *Env, total int64, what string) *progressbar.ProgressBar {
 		progressbar.OptionSetWriter(env.Stdout), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetWidth(30), progressbar.OptionUseANSICodes(true), progressbar.OptionClearOnFinish(),
-		progressbar.OptionThrottle(50*time.Millisecond), progressbar.OptionSpinnerType(14))
+		progressbar.OptionThrottle(50*time.Millisecond),
+		// A spinner that turns by itself is a goroutine that nobody ends.
+		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0))
 }
 
 func (b *bar) show(r *mailferryv1.FetchResponse) {

@@ -1,0 +1,208 @@
+package cli_test
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+func alice() *mailferryv1.Account {
+	return &mailferryv1.Account{
+		Uid: "abcdefghij", Domain: "example.com", Name: "gmail-alice", Active: true, Protocol: mailferryv1.Protocol_PROTOCOL_IMAP,
+		Host: "imap.gmail.com", Username: "alice@gmail.com", Tls: mailferryv1.TlsMode_TLS_MODE_DIRECT, ForwardTo: "alice@example.com",
+		Interval: durationpb.New(5 * time.Minute), After: mailferryv1.AfterCollection_AFTER_COLLECTION_LEAVE,
+		OnIndexLoss: mailferryv1.OnIndexLoss_ON_INDEX_LOSS_RECOLLECT, CreatedAt: at(-48 * time.Hour), UpdatedAt: at(-time.Hour), Revision: 7,
+	}
+}
+
+func bob() *mailferryv1.Account {
+	return &mailferryv1.Account{
+		Uid: "klmnopqrst", Domain: "例え.jp", Name: "田中さん", Protocol: mailferryv1.Protocol_PROTOCOL_POP3, Active: true,
+		Host: "pop.isp.net:1110", Username: "tanaka", Tls: mailferryv1.TlsMode_TLS_MODE_DETECT, ForwardTo: "tanaka@例え.jp",
+		After:       mailferryv1.AfterCollection_AFTER_COLLECTION_DELETE,
+		OnIndexLoss: mailferryv1.OnIndexLoss_ON_INDEX_LOSS_RECOLLECT, Revision: 9,
+	}
+}
+
+func authFault() *mailferryv1.Fault {
+	return &mailferryv1.Fault{
+		Kind: mailferryv1.FaultKind_FAULT_KIND_AUTH, Message: `pop3 pass: "-ERR [AUTH] no"`,
+		Advice: "check the user name and the password; an edit of the account is tried at once",
+	}
+}
+
+func (f *fake) GetAccount(_ context.Context, r *mailferryv1.GetAccountRequest) (*mailferryv1.GetAccountResponse, error) {
+	if r.GetRef().GetName() == "nobody" {
+		return nil, refuse(connect.CodeNotFound, mailferryv1.FaultKind_FAULT_KIND_NOT_FOUND,
+			"account "+r.GetRef().GetDomain()+"/nobody does not exist", "see 'mailferry account list' for the names there are")
+	}
+	if r.GetRef().GetName() == "isp" {
+		a := bob()
+		return &mailferryv1.GetAccountResponse{Account: a, State: bobState()}, nil
+	}
+	return &mailferryv1.GetAccountResponse{Account: alice(), State: aliceState()}, nil
+}
+
+func aliceState() *mailferryv1.AccountState {
+	return &mailferryv1.AccountState{NextDueAt: at(3 * time.Minute), LastRunAt: at(-2 * time.Minute), Collected: 12345, InFlight: 2, Epoch: "e1"}
+}
+
+func bobState() *mailferryv1.AccountState {
+	return &mailferryv1.AccountState{
+		NextDueAt: at(6 * time.Hour), LastRunAt: at(-26 * time.Hour), LastFault: authFault(), FailingSince: at(-50 * time.Hour),
+		Failures: 4, Collected: 7, Epoch: "e2",
+	}
+}
+
+func (f *fake) ListAccounts(_ context.Context, r *mailferryv1.ListAccountsRequest) (*mailferryv1.ListAccountsResponse, error) {
+	switch {
+	case r.GetDomain() == "empty.example":
+		return &mailferryv1.ListAccountsResponse{}, nil
+	case r.GetPageToken() == "":
+		return &mailferryv1.ListAccountsResponse{
+			Accounts: []*mailferryv1.Account{alice()}, States: []*mailferryv1.AccountState{aliceState()}, NextPageToken: "p2",
+		}, nil
+	}
+	return &mailferryv1.ListAccountsResponse{Accounts: []*mailferryv1.Account{bob()}, States: []*mailferryv1.AccountState{bobState()}}, nil
+}
+
+func (f *fake) CreateAccount(_ context.Context, r *mailferryv1.CreateAccountRequest) (*mailferryv1.CreateAccountResponse, error) {
+	f.created = r
+	return &mailferryv1.CreateAccountResponse{Account: r.GetAccount()}, nil
+}
+
+func (f *fake) UpdateAccount(_ context.Context, r *mailferryv1.UpdateAccountRequest) (*mailferryv1.UpdateAccountResponse, error) {
+	if f.updated = append(f.updated, r); len(f.updated) <= f.changed {
+		return nil, refuse(connect.CodeAborted, mailferryv1.FaultKind_FAULT_KIND_POLICY, "changed", "again")
+	}
+	moved := r.GetAccount().GetHost() != alice().GetHost()
+	return &mailferryv1.UpdateAccountResponse{Account: r.GetAccount(), IndexCopied: moved && !r.GetNewMailbox(), IndexNew: moved && r.GetNewMailbox()}, nil
+}
+
+func (f *fake) DeleteAccount(context.Context, *mailferryv1.DeleteAccountRequest) (*mailferryv1.DeleteAccountResponse, error) {
+	return &mailferryv1.DeleteAccountResponse{}, nil
+}
+
+func (f *fake) ResetIndex(context.Context, *mailferryv1.ResetIndexRequest) (*mailferryv1.ResetIndexResponse, error) {
+	return &mailferryv1.ResetIndexResponse{Forgotten: 200}, nil
+}
+
+func report(fault *mailferryv1.Fault) *mailferryv1.RunReport {
+	return &mailferryv1.RunReport{
+		RunId: "r1", JobId: "j1", AccountUid: "abcdefghij", Domain: "example.com", Name: "gmail-alice",
+		Trigger: mailferryv1.Trigger_TRIGGER_MANUAL, StartedAt: at(0), FinishedAt: at(2130 * time.Millisecond),
+		Listed: 200, New: 200, Fetched: 200, Delivered: 200, Deleted: 3, Bytes: 34_567_890, Fault: fault,
+	}
+}
+
+func step(p mailferryv1.Phase, fresh, fetched, delivered, bytes int64) *mailferryv1.FetchResponse {
+	return &mailferryv1.FetchResponse{Progress: &mailferryv1.Progress{
+		AccountUid: "abcdefghij", JobId: "j1", Phase: p, New: fresh, Fetched: fetched, Delivered: delivered, Bytes: bytes,
+	}}
+}
+
+func done(fault *mailferryv1.Fault) *mailferryv1.FetchResponse {
+	s := step(mailferryv1.Phase_PHASE_DONE, 200, 200, 200, 34_567_890)
+	s.Progress.Report = report(fault)
+	return s
+}
+
+func (f *fake) Fetch(_ context.Context, _ *mailferryv1.FetchRequest, s *connect.ServerStream[mailferryv1.FetchResponse]) error {
+	for _, p := range f.progress {
+		if err := s.Send(p); err != nil {
+			return err
+		}
+	}
+	if f.broken {
+		return refuse(connect.CodeDeadlineExceeded, mailferryv1.FaultKind_FAULT_KIND_TIMEOUT,
+			"account example.com/gmail-alice: nothing was heard of its run for 2m0s", "check that a worker runs")
+	}
+	return nil
+}
+
+func (f *fake) FetchMany(_ context.Context, _ *mailferryv1.FetchManyRequest, s *connect.ServerStream[mailferryv1.FetchManyResponse]) error {
+	for _, p := range f.many {
+		if err := s.Send(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fake) ListRuns(context.Context, *mailferryv1.ListRunsRequest) (*mailferryv1.ListRunsResponse, error) {
+	return &mailferryv1.ListRunsResponse{Runs: []*mailferryv1.RunReport{report(nil), report(authFault())}}, nil
+}
+
+func (f *fake) GetStatus(context.Context, *mailferryv1.GetStatusRequest) (*mailferryv1.GetStatusResponse, error) {
+	s := &mailferryv1.GetStatusResponse{
+		Accounts: 1000, AccountsActive: 998, JobsQueued: 3, MessagesInTransit: 1, BytesInTransit: 2048, Dead: 2,
+		Components: []*mailferryv1.Component{{Name: "nats", Ok: true}, {Name: "redis", Ok: !f.broken}},
+	}
+	if f.broken {
+		s.Components[1].Detail = "connect: connection refused"
+	}
+	return s, nil
+}
+
+func (f *fake) ListDomains(context.Context, *mailferryv1.ListDomainsRequest) (*mailferryv1.ListDomainsResponse, error) {
+	return &mailferryv1.ListDomainsResponse{Domains: []*mailferryv1.Domain{
+		{Name: "example.com", Destination: "lmtp:unix:/run/lmtp", Revision: 3}, {Name: "例え.jp", Revision: 4},
+	}}, nil
+}
+
+func (f *fake) PutDomain(_ context.Context, r *mailferryv1.PutDomainRequest) (*mailferryv1.PutDomainResponse, error) {
+	f.domain = r
+	return &mailferryv1.PutDomainResponse{Domain: r.GetDomain()}, nil
+}
+
+func (f *fake) DeleteDomain(context.Context, *mailferryv1.DeleteDomainRequest) (*mailferryv1.DeleteDomainResponse, error) {
+	return &mailferryv1.DeleteDomainResponse{}, nil
+}
+
+func someSettings() *mailferryv1.Settings {
+	return &mailferryv1.Settings{Interval: durationpb.New(10 * time.Minute), Pop3Locking: true, Destination: "lmtp:127.0.0.1:24", Revision: 1}
+}
+
+func (f *fake) GetSettings(context.Context, *mailferryv1.GetSettingsRequest) (*mailferryv1.GetSettingsResponse, error) {
+	return &mailferryv1.GetSettingsResponse{Settings: someSettings()}, nil
+}
+
+func (f *fake) PutSettings(_ context.Context, r *mailferryv1.PutSettingsRequest) (*mailferryv1.PutSettingsResponse, error) {
+	f.settings = r
+	return &mailferryv1.PutSettingsResponse{Settings: someSettings()}, nil
+}
+
+func letter() *mailferryv1.DeadEntry {
+	return &mailferryv1.DeadEntry{Id: "abcdefghij/p00112233445566", Letter: &mailferryv1.DeadLetter{
+		BuriedAt: at(-time.Hour), Recipients: []string{"alice@example.com"}, Domain: "example.com", Name: "gmail-alice", AccountUid: "abcdefghij",
+		Fault: &mailferryv1.Fault{
+			Kind: mailferryv1.FaultKind_FAULT_KIND_DESTINATION_REJECTED, Message: `lmtp rcpt: "550 5.1.1 no such user"`, Advice: "check the Forward to address",
+		},
+		Message: &mailferryv1.FetchedMessage{Key: "p00112233445566", Size: 4711, RemoteHost: "imap.gmail.com", FetchedAt: at(-time.Hour)},
+	}}
+}
+
+func (f *fake) ListDead(context.Context, *mailferryv1.ListDeadRequest) (*mailferryv1.ListDeadResponse, error) {
+	gone := letter()
+	gone.Id, gone.AccountGone = "zzz/p00112233445567", true
+	return &mailferryv1.ListDeadResponse{Entries: []*mailferryv1.DeadEntry{letter(), gone}}, nil
+}
+
+func (f *fake) GetDead(context.Context, *mailferryv1.GetDeadRequest) (*mailferryv1.GetDeadResponse, error) {
+	return &mailferryv1.GetDeadResponse{Entry: letter(), Header: []byte("From: x@example.org\r\nSubject: \x1b[31mred\r\n")}, nil
+}
+
+func (f *fake) RetryDead(_ context.Context, r *mailferryv1.RetryDeadRequest) (*mailferryv1.RetryDeadResponse, error) {
+	if r.GetId() == "no/no" {
+		return nil, refuse(connect.CodeNotFound, mailferryv1.FaultKind_FAULT_KIND_NOT_FOUND, "there is no dead letter no/no", "see 'mailferry dead list'")
+	}
+	return &mailferryv1.RetryDeadResponse{Outcome: "queued"}, nil
+}
+
+func (f *fake) DropDead(context.Context, *mailferryv1.DropDeadRequest) (*mailferryv1.DropDeadResponse, error) {
+	return &mailferryv1.DropDeadResponse{}, nil
+}
