@@ -20,4 +20,4 @@ fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 git archive "$base" proto | tar -x -C "$tmp"
-buf breaking proto --against "$tmp/proto"
+.bin/buf breaking proto --against "$tmp/proto"

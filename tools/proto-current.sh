@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../proto"
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-buf generate -o "$tmp"
+../.bin/buf generate -o "$tmp"
 if ! diff -r -q -x '*.proto' "$tmp/mailferry" mailferry; then
 	echo "proto-current.sh: the generated code is not current: run task proto" >&2
 	exit 1

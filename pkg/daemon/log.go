@@ -28,6 +28,7 @@ func Logger(level, format string, w io.Writer, tty bool) (*zap.Logger, error) {
 		if tty {
 			conf.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		}
+		conf.EncodeDuration = zapcore.StringDurationEncoder
 		conf.ConsoleSeparator = "  "
 		enc = zapcore.NewConsoleEncoder(conf)
 	default:

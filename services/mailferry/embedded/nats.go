@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -107,7 +106,7 @@ func (l *natsLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(for
 
 // Fatalf must not end the process: the server goes on without the part that failed, and Start reads it.
 func (l *natsLog) Fatalf(format string, v ...any) {
-	err := errors.New(fmt.Sprintf(format, v...))
+	err := fmt.Errorf(format, v...)
 	l.fatal.CompareAndSwap(nil, &err)
 	l.log.Error(err.Error())
 }
