@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	chunkSize   = 128 << 10
+	chunkSize   = 64 << 10
 	chunkWindow = 8
 )
 
@@ -79,6 +79,7 @@ type upload struct {
 // seen head. If that fails, what was stored is removed and an error of rest is returned as it is.
 func (t *Transit) putBody(ctx context.Context, m *Message, h hash.Hash, head []byte, rest io.Reader) error {
 	u := &upload{t: t, w: t.newWindow(t.bodies, chunkWindow, chunkWindow*chunkSize), name: bodyName(m, time.Now())}
+	u.w.ordered = true
 	size, err := u.store(ctx, h, head, rest)
 	if err == nil {
 		err = u.seal(ctx, size, h)
@@ -104,7 +105,10 @@ func (u *upload) store(ctx context.Context, h hash.Hash, head []byte, rest io.Re
 			return size, err
 		}
 		size += int64(len(chunk))
-		if err = u.send(ctx, chunk); err != nil {
+		if err = u.send(ctx, chunk); err == nil && size == int64(len(chunk)) {
+			err = u.settled(ctx) // the first chunk shows that there is a bucket
+		}
+		if err != nil {
 			return size, failure("transit put body", err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// readBatch chunks are asked for at once: half a MiB.
+	// readBatch chunks are asked for at once: a quarter of a MiB.
 	readBatch = 4
 	// A body that is not there is looked for again after readPause, then after twice of it, up to maxReadPause.
 	readPause    = 20 * time.Millisecond

@@ -285,7 +285,7 @@ func TestWindowIsBounded(t *testing.T) {
 	p := h.Publisher(1000)
 	var c collect
 	put := func(i int) error {
-		ctx, cancel := context.WithTimeout(h.ctx, 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(h.ctx, 500*time.Millisecond)
 		defer cancel()
 		key := fmt.Sprintf("p%d", i)
 		return p.Put(ctx, message("acc", key), bytes.NewReader(bodyOf(400_000, 1)), c.done(key))

@@ -24,6 +24,8 @@ type window struct {
 	maxCount int
 	maxBytes int
 	timeout  time.Duration
+	// ordered makes send wait while older messages have to be sent again: else newer ones would overtake.
+	ordered bool
 
 	mu       sync.Mutex
 	flights  map[uint64]*flight
@@ -33,7 +35,7 @@ type window struct {
 	running  bool
 	aborted  bool
 	waiters  int
-	changed  chan struct{} // closed when room was made
+	changed  chan struct{} // closed when something was settled or sent again
 	id       string
 	wake     chan struct{}
 	mended   chan error
@@ -107,7 +109,7 @@ func (w *window) send(ctx context.Context, subject string, hdr nats.Header, data
 func (w *window) admit(ctx context.Context, f *flight) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.flights) > 0 && (len(w.flights) >= w.maxCount || w.bytes+f.cost > w.maxBytes) {
+	for len(w.flights) > 0 && (w.full(f.cost) || w.ordered && w.behind()) {
 		if err := w.wait(ctx); err != nil {
 			return err
 		}
@@ -130,6 +132,24 @@ func (w *window) admit(ctx context.Context, f *flight) error {
 	w.flights[f.id] = f
 	w.bytes += f.cost
 	return nil
+}
+
+func (w *window) full(cost int) bool {
+	return len(w.flights) >= w.maxCount || w.bytes+cost > w.maxBytes
+}
+
+// behind reports whether something has to be sent again; the lock is held.
+func (w *window) behind() bool {
+	if !w.t.nc.IsConnected() {
+		return true
+	}
+	conn := w.t.nc.Stats().Reconnects
+	for _, f := range w.flights {
+		if f.missing || f.conn != conn {
+			return true
+		}
+	}
+	return false
 }
 
 // wait waits for a change; the lock is held before and after.
@@ -164,6 +184,11 @@ func (w *window) withdraw(f *flight) bool {
 func (w *window) remove(f *flight) {
 	delete(w.flights, f.id)
 	w.bytes -= f.cost
+	w.notify()
+}
+
+// notify wakes who waits for a change; the lock is held.
+func (w *window) notify() {
 	if w.waiters > 0 {
 		close(w.changed)
 		w.changed = make(chan struct{})
@@ -252,12 +277,12 @@ func (w *window) answer() {
 	for _, r := range replies {
 		w.mu.Lock()
 		f := w.flights[r.id]
-		w.mu.Unlock()
-		if f == nil {
-			continue
-		}
-		if len(r.msg.Data) == 0 && r.msg.Header.Get("Status") == "503" {
+		missing := len(r.msg.Data) == 0 && r.msg.Header.Get("Status") == "503"
+		if f != nil && missing {
 			f.missing, w.missing = true, true
+		}
+		w.mu.Unlock()
+		if f == nil || missing {
 			continue
 		}
 		seq, err := readAck(r.msg.Data)
@@ -301,20 +326,20 @@ func (w *window) patrol(now time.Time) {
 		return
 	}
 	conn := w.t.nc.Stats().Reconnects
-	for _, f := range w.inOrder(func(f *flight) bool { return f.conn != conn && !f.missing }) {
-		w.resend(f, conn)
-	}
+	w.resend(conn, w.inOrder(func(f *flight) bool { return f.conn != conn && !f.missing }))
 }
 
-// resend publishes a flight once more; only the goroutine of the window does so.
-func (w *window) resend(f *flight, conn uint64) {
-	w.mu.Lock()
-	f.again = f.again || f.conn != unsentConn
-	f.conn = conn
-	w.mu.Unlock()
-	if err := w.t.nc.PublishMsg(&f.msg); err != nil {
+// resend publishes flights once more; only the goroutine of the window does so.
+func (w *window) resend(conn uint64, fs []*flight) {
+	for _, f := range fs {
+		err := w.t.nc.PublishMsg(&f.msg)
 		w.mu.Lock()
-		f.conn = unsentConn
+		f.again = f.again || f.conn != unsentConn
+		f.conn, f.missing = conn, false
+		if err != nil {
+			f.conn = unsentConn
+		}
+		w.notify()
 		w.mu.Unlock()
 	}
 }
@@ -331,13 +356,8 @@ func (w *window) startMend(ctx context.Context) {
 // afterMend sends again what found no stream. After a failed attempt it does so too: another process
 // may have succeeded.
 func (w *window) afterMend(error) {
-	w.mending, w.mendFrom = false, time.Now().Add(mendPause)
-	w.missing = false
-	conn := w.t.nc.Stats().Reconnects
-	for _, f := range w.inOrder(func(f *flight) bool { return f.missing }) {
-		f.missing = false
-		w.resend(f, conn)
-	}
+	w.mending, w.mendFrom, w.missing = false, time.Now().Add(mendPause), false
+	w.resend(w.t.nc.Stats().Reconnects, w.inOrder(func(f *flight) bool { return f.missing }))
 }
 
 // inOrder returns the flights that match, oldest first.
