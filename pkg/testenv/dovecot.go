@@ -111,7 +111,7 @@ func NewDovecot(t testing.TB, opts ...DovecotOption) *Dovecot {
 	d.people()
 	d.takePorts()
 	d.Start()
-	t.Cleanup(d.Stop)
+	t.Cleanup(d.Kill)
 	return d
 }
 
@@ -266,13 +266,18 @@ func (d *Dovecot) answers() bool {
 	return true
 }
 
-// Stop stops the server with all its sessions; mail, log and ports are kept.
+// Stop stops the server with all its sessions, in order; mail, log and ports are kept.
 func (d *Dovecot) Stop() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.exited:
 	case <-time.After(5 * time.Second):
 	}
+	d.Kill()
+}
+
+// Kill is Stop with SIGKILL: what the server had not stored is gone.
+func (d *Dovecot) Kill() {
 	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // the group of the test's own server
 	<-d.exited
 }

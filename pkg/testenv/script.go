@@ -24,11 +24,12 @@ import (
 //	S* 1000 "x"             … that many times
 //	C: CAPA                 the client must send this line
 //	C? PASS                 the client must send a line that begins so
+//	ANY                     the client must send something, and may send anything from here on
 //	TLS                     handshake, with a certificate for localhost and 127.0.0.1
 //	CLOSE                   the server closes the connection
 //
 // After the last step the server is silent until the client closes the connection, and the client must
-// not send anything but TLS's own goodbye. A client that leaves early breaks no rule.
+// send nothing but TLS's own goodbye. A client that leaves early breaks no rule.
 type Script struct {
 	t     testing.TB
 	l     net.Listener
@@ -131,7 +132,7 @@ func parseScript(text string) ([]step, error) {
 			}
 		case "S+":
 			s.text, err = strconv.Unquote(rest)
-		case "C:", "C?", "TLS", "CLOSE":
+		case "C:", "C?", "ANY", "TLS", "CLOSE":
 		default:
 			err = errors.New("no such step")
 		}
@@ -177,7 +178,7 @@ func (s *Script) serve(c net.Conn) {
 
 // play returns how the client broke the dialogue.
 func (s *Script) play(c net.Conn) error {
-	conn := c
+	conn, anything := c, false
 	r := bufio.NewReader(conn)
 	for _, st := range s.steps {
 		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
@@ -197,6 +198,11 @@ func (s *Script) play(c net.Conn) error {
 			if got != st.text && (st.verb != "C?" || !strings.HasPrefix(got, st.text)) {
 				return fmt.Errorf("line %d of the dialogue: the client sent %q, want %q", st.line, line, st.text)
 			}
+		case "ANY":
+			if _, err := r.ReadByte(); err != nil {
+				return nil
+			}
+			anything = true
 		case "TLS":
 			tc := tls.Server(c, s.tls)
 			if tc.Handshake() != nil {
@@ -210,7 +216,7 @@ func (s *Script) play(c net.Conn) error {
 	}
 	s.finish()
 	rest, _ := io.ReadAll(r)
-	if len(rest) > 0 {
+	if len(rest) > 0 && !anything {
 		return fmt.Errorf("the client sent %q after the end of the dialogue", rest)
 	}
 	return nil

@@ -78,11 +78,10 @@ func (b *body) next(size int) ([]byte, error) {
 	return chunk, nil
 }
 
-// drain passes over what is left of the response, up to limit octets, and lets nobody read from b any
-// more. Without an error the next octet of the connection begins a reply.
+// drain passes over what is left of the response, as long as it has no more than limit octets in all, and
+// lets nobody read from b any more. Without an error the next octet of the connection begins a reply.
 func (b *body) drain(limit int64) error {
 	b.err = errStale
-	limit += b.n
 	for b.end == nil && b.n <= limit {
 		_, _ = b.step(b.r.Size())
 	}

@@ -88,7 +88,7 @@ func (s *session) retrieve(item remote.Item, each func(remote.Fetched) error) er
 	if err := each(remote.Fetched{Item: item, Body: b}); err != nil {
 		return err
 	}
-	return b.drain(s.t.limits.Message)
+	return b.drain(2 * s.t.limits.Message)
 }
 
 var errUnnumbered = fault.New(fault.Internal, "pop3", errors.New("an item without a message number"))

@@ -16,6 +16,7 @@ package pop3
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 
@@ -100,10 +101,19 @@ func (s *session) end(op string, err error) error {
 		if broken := s.t.Err(); broken != nil {
 			err = broken // what broke the connection, not what that looked like above
 		}
-		s.err = fault.Wrap(fault.Protocol, op, err)
+		s.err = named(op, err)
 	}
 	s.t.Abort()
 	return s.err
+}
+
+// named gives err an operation of this package, and a kind, unless it has one.
+func named(op string, err error) error {
+	var e *fault.Error
+	if errors.As(err, &e) && strings.HasPrefix(e.Op, "pop3 ") {
+		return err
+	}
+	return fault.Wrap(fault.Protocol, op, err)
 }
 
 // Close sends QUIT. An error means that deletions are not confirmed (RFC 1939 §6).

@@ -101,13 +101,14 @@ func (t *transport) flush() error {
 
 // quote makes text of the server fit for an error; one that repeats the password is withheld.
 func (t *transport) quote(text string) string {
+	text = strings.TrimSpace(strings.TrimPrefix(text, "-ERR"))
 	if text == "" {
 		return "no reason given"
 	}
 	lower := strings.ToLower(text)
 	for _, secret := range t.secrets {
 		if secret != "" && strings.Contains(lower, strings.ToLower(secret)) {
-			return "the reason repeats the password and is not shown"
+			return "(a text that repeats the password is not shown)"
 		}
 	}
 	return fault.Clean(text)

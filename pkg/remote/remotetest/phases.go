@@ -54,16 +54,7 @@ func (e Env) phases(t *testing.T, test func(t *testing.T, d remote.Dialer, p *pr
 	e.numbered(4)
 	run := func(at int) (remote.Dialer, *probe) {
 		p := &probe{at: at}
-		d := e.Dialer
-		inner := d.DialContext
-		d.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := inner(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return p.wrap(c), nil
-		}
-		return d, p
+		return p.under(e.Dialer), p
 	}
 	d, p := run(-1)
 	var info remote.Info
@@ -202,6 +193,19 @@ func (p *probe) written(n int) bool {
 	}
 	p.gone = true
 	return true
+}
+
+// under returns d with p below the connections it opens.
+func (p *probe) under(d remote.Dialer) remote.Dialer {
+	inner := d.DialContext
+	d.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := inner(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return p.wrap(c), nil
+	}
+	return d
 }
 
 func (p *probe) wrap(c net.Conn) net.Conn {

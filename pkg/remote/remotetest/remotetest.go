@@ -248,6 +248,8 @@ func testPartialRead(t *testing.T, e Env) {
 
 func testEachFails(t *testing.T, e Env) {
 	e.numbered(20)
+	p := &probe{at: -1}
+	e.Dialer = p.under(e.Dialer)
 	s := e.dial(t)
 	items := list(t, s)
 	mine := errors.New("the bus is gone")
@@ -261,11 +263,15 @@ func testEachFails(t *testing.T, e Env) {
 	if !errors.Is(err, mine) || n != 3 {
 		t.Errorf("after %d: %v", n, err)
 	}
+	written := p.count()
 	if err := s.Delete(t.Context(), items[:1]); err == nil {
 		t.Error("the session goes on")
 	}
 	if err := s.Close(t.Context()); err == nil {
 		t.Error("the session closes in order")
+	}
+	if p.count() != written {
+		t.Error("the session sends on")
 	}
 	if e.Count() != len(items) {
 		t.Errorf("%d of %d messages are left", e.Count(), len(items))
