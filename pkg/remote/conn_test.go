@@ -222,33 +222,31 @@ func TestConnEndsWithItsContext(t *testing.T) {
 	wantKind(t, err, fault.Canceled)
 }
 
+// tlsServer serves TLS with cfg and says hello in it.
+func tlsServer(t *testing.T, cfg *tls.Config) (port int) {
+	t.Helper()
+	return listen(t, func(c net.Conn) {
+		tc := tls.Server(c, cfg)
+		if tc.Handshake() == nil {
+			_, _ = io.WriteString(tc, "hello")
+			_, _ = io.Copy(io.Discard, tc)
+		}
+	})
+}
+
+// connectTLS connects with Direct to localhost.
+func connectTLS(ctx context.Context, port int, cfg *tls.Config, limits remote.Limits) (*remote.Conn, error) {
+	d := remote.Dialer{DialContext: loopback.DialContext, TLS: cfg, Limits: limits}
+	return d.Connect(ctx, remote.Target{Host: "localhost", Port: port, TLS: account.Direct})
+}
+
 func TestConnTLS(t *testing.T) {
 	t.Parallel()
 	ca := testenv.NewCA(t)
-	serve := func(cfg *tls.Config) func(net.Conn) {
-		return func(c net.Conn) {
-			tc := tls.Server(c, cfg)
-			if tc.Handshake() == nil {
-				_, _ = io.WriteString(tc, "hello")
-				_, _ = io.Copy(io.Discard, tc)
-			}
-		}
-	}
-	good := listen(t, serve(&tls.Config{Certificates: []tls.Certificate{ca.Issue("localhost")}}))
-	old := listen(t, serve(&tls.Config{Certificates: []tls.Certificate{ca.Issue("localhost")}, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}))
-	other := listen(t, serve(&tls.Config{Certificates: []tls.Certificate{ca.Issue("other.example")}}))
-	expired := listen(t, serve(&tls.Config{Certificates: []tls.Certificate{ca.Issue("localhost")}, Time: time.Now}))
-	plain := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "+OK ready\r\n"); _, _ = io.Copy(io.Discard, c) })
-	cut := listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) })
-	silent := listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-
+	port := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("localhost")}})
 	trusting := &tls.Config{RootCAs: ca.Pool, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-	connect := func(port int, cfg *tls.Config, limits remote.Limits) (*remote.Conn, error) {
-		d := remote.Dialer{DialContext: loopback.DialContext, TLS: cfg, Limits: limits}
-		return d.Connect(t.Context(), remote.Target{Host: "localhost", Port: port, TLS: account.Direct})
-	}
 	for i := range 2 {
-		c, err := connect(good, trusting, remote.Limits{})
+		c, err := connectTLS(t.Context(), port, trusting, remote.Limits{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,6 +264,20 @@ func TestConnTLS(t *testing.T) {
 	if trusting.ServerName != "" {
 		t.Error("the caller's configuration was changed")
 	}
+}
+
+func TestConnTLSErrors(t *testing.T) {
+	t.Parallel()
+	ca := testenv.NewCA(t)
+	own := []tls.Certificate{ca.Issue("localhost")}
+	good := tlsServer(t, &tls.Config{Certificates: own})
+	old := tlsServer(t, &tls.Config{Certificates: own, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10})
+	other := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("other.example")}})
+	plain := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "+OK ready\r\n"); _, _ = io.Copy(io.Discard, c) })
+	cut := listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) })
+	silent := listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+
+	trusting := &tls.Config{RootCAs: ca.Pool}
 	late := &tls.Config{RootCAs: ca.Pool, Time: func() time.Time { return time.Now().Add(48 * time.Hour) }}
 	brief := remote.Limits{Dial: 200 * time.Millisecond}
 	for name, c := range map[string]struct {
@@ -277,19 +289,19 @@ func TestConnTLS(t *testing.T) {
 	}{
 		"unknown authority": {good, nil, remote.Limits{}, fault.TLS, "is not trusted: an authority"},
 		"another name":      {other, trusting, remote.Limits{}, fault.TLS, "made out to other.example, not to localhost"},
-		"expired":           {expired, late, remote.Limits{}, fault.TLS, "not valid at this time"},
+		"expired":           {good, late, remote.Limits{}, fault.TLS, "not valid at this time"},
 		"too old":           {old, trusting, remote.Limits{}, fault.TLS, "protocol version"},
 		"plain text":        {plain, trusting, remote.Limits{}, fault.TLS, "does not speak TLS"},
 		"cut":               {cut, trusting, remote.Limits{}, fault.TLS, "closed the connection during the TLS handshake"},
 		"silence":           {silent, trusting, brief, fault.Timeout, "200ms"},
 	} {
-		_, err := connect(c.port, c.cfg, c.limits)
-		t.Log(name, err)
-		wantKind(t, err, c.kind, c.words)
+		t.Run(name, func(t *testing.T) {
+			_, err := connectTLS(t.Context(), c.port, c.cfg, c.limits)
+			wantKind(t, err, c.kind, c.words)
+		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
-	d := remote.Dialer{DialContext: loopback.DialContext, TLS: trusting}
-	_, err := d.Connect(ctx, remote.Target{Host: "localhost", Port: silent, TLS: account.Direct})
+	_, err := connectTLS(ctx, silent, trusting, remote.Limits{})
 	wantKind(t, err, fault.Canceled)
 }

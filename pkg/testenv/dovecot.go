@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"text/template"
@@ -47,7 +48,7 @@ type Dovecot struct {
 	settings DovecotSettings
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when cmd has ended
-	seq      int           // of messages appended
+	seq      atomic.Int64  // of messages appended
 	// Host is "localhost", the name in the certificate; Address is what it listens on, in it too.
 	Host, Address, Password string
 	// Port numbers on Address. POP3 and IMAP offer STLS and STARTTLS; POP3S and IMAPS are TLS from the

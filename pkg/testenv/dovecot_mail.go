@@ -30,8 +30,8 @@ func (d *Dovecot) AppendTo(user, mailbox string, messages ...[]byte) {
 	d.makeMaildir(user, dir)
 	for _, m := range messages {
 		// The time in the name is Maildir's order; seconds of the past keep it apart from LMTP's.
-		d.seq++
-		name := fmt.Sprintf("%d.M0P%dQ%d.testenv", 1_600_000_000+d.seq, os.Getpid(), d.seq)
+		n := d.seq.Add(1)
+		name := fmt.Sprintf("%d.M0P%dQ%d.testenv", 1_600_000_000+n, os.Getpid(), n)
 		tmp, final := filepath.Join(dir, "tmp", name), filepath.Join(dir, "new", name)
 		if err := os.WriteFile(tmp, m, 0o600); err != nil {
 			d.t.Fatal(err)

@@ -75,69 +75,81 @@ func TestDovecot(t *testing.T) {
 		t.Errorf("messages %q", got)
 	}
 
-	t.Run("POP3", func(t *testing.T) {
-		p := dial(t, "tcp", local(dove.POP3Port))
-		p.want("+OK")
-		p.say("STLS")
-		p.want("+OK")
-		p = p.secure(client)
-		p.say("USER alice@example.com\r\nPASS pässw%rd\r\nSTAT\r\nRETR 2")
-		p.want("+OK")
-		p.want("+OK")
-		p.want("+OK 2 ")
-		p.want("+OK")
-		p.want("Subject: two\r\n")
-		testenv.Eventually(t, 10*time.Second, "one session is open", func() bool {
-			return dove.Sessions("alice@example.com") == testenv.Sessions{Total: 1, Open: 1, Peak: 1}
-		})
-		_ = p.c.Close()
-		testenv.Eventually(t, 10*time.Second, "the session is over", func() bool {
-			return dove.Sessions("alice@example.com") == testenv.Sessions{Total: 1, Peak: 1}
-		})
-		p = dial(t, "tcp", local(dove.POP3SPort)).secure(client)
-		p.want("+OK")
+	t.Run("POP3", func(t *testing.T) { dovecotPOP3(t, dove, client) })
+	t.Run("IMAP", func(t *testing.T) { dovecotIMAP(t, dove, client) })
+	t.Run("LMTP", func(t *testing.T) { dovecotLMTP(t, dove) })
+	t.Run("restart", func(t *testing.T) { dovecotRestarts(t, dove) })
+}
+
+func dovecotPOP3(t *testing.T, dove *testenv.Dovecot, client *tls.Config) {
+	t.Helper()
+	p := dial(t, "tcp", local(dove.POP3Port))
+	p.want("+OK")
+	p.say("STLS")
+	p.want("+OK")
+	p = p.secure(client)
+	p.say("USER alice@example.com\r\nPASS pässw%rd\r\nSTAT\r\nRETR 2")
+	p.want("+OK")
+	p.want("+OK")
+	p.want("+OK 2 ")
+	p.want("+OK")
+	p.want("Subject: two\r\n")
+	testenv.Eventually(t, 10*time.Second, "one session is open", func() bool {
+		return dove.Sessions("alice@example.com") == testenv.Sessions{Total: 1, Open: 1, Peak: 1}
 	})
-	t.Run("IMAP", func(t *testing.T) {
-		i := dial(t, "tcp", local(dove.IMAPPort))
-		i.want("* OK")
-		i.say("a STARTTLS")
-		i.want("a OK")
-		i.secure(client)
-		i = dial(t, "tcp", local(dove.IMAPSPort)).secure(client)
-		i.want("* OK")
-		i.say(`a LOGIN bob wrong`)
-		i.want("a NO")
-		i.say(`a LOGIN alice@example.com "pässw%rd"`)
-		i.want("a OK")
-		i.say("b STATUS Archive.2026 (MESSAGES)")
-		i.want("* STATUS Archive.2026 (MESSAGES 1)")
+	_ = p.c.Close()
+	testenv.Eventually(t, 10*time.Second, "the session is over", func() bool {
+		return dove.Sessions("alice@example.com") == testenv.Sessions{Total: 1, Peak: 1}
 	})
-	t.Run("LMTP", func(t *testing.T) {
-		for network, addr := range map[string]string{"tcp": dove.LMTPAddr, "unix": dove.LMTPSocket} {
-			l := dial(t, network, addr)
-			l.want("220")
-			l.say("LHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<carol@example.com>\r\nDATA")
-			for !strings.HasPrefix(l.want("250"), "250 ") {
-			}
-			l.want("250")
-			l.want("250")
-			l.want("354")
-			l.say("Subject: new\r\n\r\nbody\r\n.")
-			l.want("250")
+	p = dial(t, "tcp", local(dove.POP3SPort)).secure(client)
+	p.want("+OK")
+}
+
+func dovecotIMAP(t *testing.T, dove *testenv.Dovecot, client *tls.Config) {
+	t.Helper()
+	i := dial(t, "tcp", local(dove.IMAPPort))
+	i.want("* OK")
+	i.say("a STARTTLS")
+	i.want("a OK")
+	i.secure(client)
+	i = dial(t, "tcp", local(dove.IMAPSPort)).secure(client)
+	i.want("* OK")
+	i.say(`a LOGIN bob wrong`)
+	i.want("a NO")
+	i.say(`a LOGIN alice@example.com "pässw%rd"`)
+	i.want("a OK")
+	i.say("b STATUS Archive.2026 (MESSAGES)")
+	i.want("* STATUS Archive.2026 (MESSAGES 1)")
+}
+
+func dovecotLMTP(t *testing.T, dove *testenv.Dovecot) {
+	t.Helper()
+	for network, addr := range map[string]string{"tcp": dove.LMTPAddr, "unix": dove.LMTPSocket} {
+		l := dial(t, network, addr)
+		l.want("220")
+		l.say("LHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<carol@example.com>\r\nDATA")
+		for !strings.HasPrefix(l.want("250"), "250 ") {
 		}
-		if got := dove.Messages("carol@example.com"); len(got) != 2 || !strings.HasSuffix(string(got[0]), "\n\nbody\n") {
-			t.Errorf("messages %q", got)
-		}
-	})
-	t.Run("restart", func(t *testing.T) {
-		dove.Stop()
-		if c, err := net.Dial("tcp", local(dove.POP3Port)); err == nil {
-			_ = c.Close()
-			t.Error("a stopped server accepts a connection")
-		}
-		dove.Start()
-		dial(t, "tcp", local(dove.POP3Port)).want("+OK")
-	})
+		l.want("250")
+		l.want("250")
+		l.want("354")
+		l.say("Subject: new\r\n\r\nbody\r\n.")
+		l.want("250")
+	}
+	if got := dove.Messages("carol@example.com"); len(got) != 2 || !strings.HasSuffix(string(got[0]), "\n\nbody\n") {
+		t.Errorf("messages %q", got)
+	}
+}
+
+func dovecotRestarts(t *testing.T, dove *testenv.Dovecot) {
+	t.Helper()
+	dove.Stop()
+	if c, err := net.Dial("tcp", local(dove.POP3Port)); err == nil {
+		_ = c.Close()
+		t.Error("a stopped server accepts a connection")
+	}
+	dove.Start()
+	dial(t, "tcp", local(dove.POP3Port)).want("+OK")
 }
 
 func TestDovecotNoTLS(t *testing.T) {

@@ -87,44 +87,9 @@ func BenchmarkList(b *testing.B) {
 // TestLargeMessageInConstantMemory streams 100 MB that exist nowhere as a whole.
 func TestLargeMessageInConstantMemory(t *testing.T) {
 	const size = 100 << 20
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		line := append(bytes.Repeat([]byte("x"), 1022), "\r\n"...)
-		r := bufio.NewReader(c)
-		fmt.Fprint(c, "+OK\r\n")
-		for {
-			cmd, err := r.ReadString('\n')
-			switch {
-			case err != nil:
-				return
-			case strings.HasPrefix(cmd, "CAPA"):
-				fmt.Fprint(c, "-ERR\r\n")
-			case strings.HasPrefix(cmd, "RETR"):
-				w := bufio.NewWriterSize(c, 64<<10)
-				fmt.Fprint(w, "+OK\r\n")
-				for range size / len(line) {
-					_, _ = w.Write(line)
-				}
-				fmt.Fprint(w, ".\r\n")
-				_ = w.Flush()
-			default:
-				fmt.Fprint(c, "+OK\r\n")
-			}
-		}
-	}()
-	defer func() { _ = l.Close(); <-done }()
+	port := serveLarge(t, size)
 	s, err := pop3.Dial(t.Context(), dialer(nil), remote.Target{
-		Host: "localhost", Port: l.Addr().(*net.TCPAddr).Port, TLS: account.Disable, Username: "u", Password: canary,
+		Host: "localhost", Port: port, TLS: account.Disable, Username: "u", Password: canary,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -145,4 +110,45 @@ func TestLargeMessageInConstantMemory(t *testing.T) {
 	if used := after.TotalAlloc - before.TotalAlloc; used > 2<<20 {
 		t.Errorf("%d octets were allocated for a message of %d", used, size)
 	}
+}
+
+// serveLarge serves one connection with messages of size octets that are made as they are sent.
+func serveLarge(t *testing.T, size int) (port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		line := append(bytes.Repeat([]byte("x"), 1022), "\r\n"...)
+		r, w := bufio.NewReader(c), bufio.NewWriterSize(c, 64<<10)
+		fmt.Fprint(w, "+OK\r\n")
+		for w.Flush() == nil {
+			cmd, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			switch verb, _, _ := strings.Cut(strings.TrimSpace(cmd), " "); verb {
+			case "CAPA":
+				fmt.Fprint(w, "-ERR\r\n")
+			case "RETR":
+				fmt.Fprint(w, "+OK\r\n")
+				for range size / len(line) {
+					_, _ = w.Write(line)
+				}
+				fmt.Fprint(w, ".\r\n")
+			default:
+				fmt.Fprint(w, "+OK\r\n")
+			}
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
 }

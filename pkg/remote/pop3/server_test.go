@@ -124,15 +124,7 @@ func (s *server) session(c net.Conn) {
 		case "STAT":
 			fmt.Fprintf(w, "+OK %d 0\r\n", len(drop))
 		case "UIDL", "LIST":
-			fmt.Fprint(w, "+OK\r\n")
-			for i, m := range drop {
-				if verb == "UIDL" {
-					fmt.Fprintf(w, "%d %s\r\n", i+1, m.uid)
-				} else {
-					fmt.Fprintf(w, "%d %d\r\n", i+1, m.size)
-				}
-			}
-			fmt.Fprint(w, ".\r\n")
+			listing(w, drop, verb == "UIDL")
 		case "RETR":
 			_, _ = io.WriteString(w, "+OK\r\n")
 			_, _ = w.Write(drop[n-1].wire)
@@ -148,6 +140,18 @@ func (s *server) session(c net.Conn) {
 			fmt.Fprint(w, "-ERR what?\r\n")
 		}
 	}
+}
+
+func listing(w io.Writer, drop []stored, uidl bool) {
+	fmt.Fprint(w, "+OK\r\n")
+	for i, m := range drop {
+		if uidl {
+			fmt.Fprintf(w, "%d %s\r\n", i+1, m.uid)
+		} else {
+			fmt.Fprintf(w, "%d %d\r\n", i+1, m.size)
+		}
+	}
+	fmt.Fprint(w, ".\r\n")
 }
 
 func (s *server) remove(deleted map[string]bool) {
