@@ -2,6 +2,7 @@ package floors_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -11,15 +12,15 @@ const prefix = "github.com/mailferry/mailferry/"
 
 // floors names what does not follow from the folder: a room is 3, a service 4.
 var floors = map[string]int{
-	"proto":          0,
-	"pkg/fault":      1,
-	"pkg/schedule":   1,
-	"pkg/account":    2,
-	"pkg/vault":      2,
-	"pkg/testenv":    3, // its exceptions are below
-	"pkg/floors":     3,
-	"services/e2e":   6,
-	"services/bench": 6,
+	"proto":         0,
+	"pkg/fault":     1,
+	"pkg/schedule":  1,
+	"pkg/account":   2,
+	"pkg/vault":     2,
+	"pkg/testenv":   3, // its exceptions are below
+	"pkg/floors":    3,
+	"services/e2e":  6,
+	"services/demo": 6, // drives the binary, as e2e does
 
 	"services/mailferry": 5,
 }
@@ -62,6 +63,9 @@ var forTests = []string{
 	"github.com/alicebob/miniredis", "github.com/Shopify/toxiproxy",
 }
 
+// stages are not part of the product: they drive its binary among real servers, with testenv.
+var stages = []string{"services/e2e", "services/demo"}
+
 // pkg is one of our packages as go list shows it.
 type pkg struct {
 	ImportPath                         string
@@ -101,18 +105,33 @@ func offences(all []pkg) []string {
 		for _, imp := range p.Imports {
 			out = append(out, wall(p.ImportPath, imp)...)
 			out = append(out, ownership(p.ImportPath, imp)...)
-			if under(imp, prefix+"pkg/testenv") && !under(p.ImportPath, prefix+"pkg/testenv") {
-				out = append(out, p.ImportPath+" imports testenv outside its tests")
+			if forTestsOnly(imp) && !forTestsOnly(p.ImportPath) && !isStage(p.ImportPath) {
+				out = append(out, p.ImportPath+" imports "+imp+" outside its tests")
 			}
 		}
 		for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
-			if !under(imp, prefix+"pkg/testenv") {
+			if !forTestsOnly(imp) {
 				out = append(out, wall(p.ImportPath, imp)...)
 			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// forTestsOnly says whether a package of ours is testenv or the conformance suite of a contract, for
+// instance pkg/remote/remotetest.
+func forTestsOnly(path string) bool {
+	rel, ours := strings.CutPrefix(path, prefix)
+	if !ours {
+		return false
+	}
+	room, suite := filepath.Base(filepath.Dir(rel)), filepath.Base(rel)
+	return under(rel, "pkg/testenv") || suite == room+"test"
+}
+
+func isStage(path string) bool {
+	return slices.ContainsFunc(stages, func(s string) bool { return under(strings.TrimPrefix(path, prefix), s) })
 }
 
 // wall checks an import of one of our packages by another.
@@ -136,8 +155,8 @@ func wall(from, to string) []string {
 // ownership checks an import of a library that has an owner.
 func ownership(from, to string) []string {
 	rel := strings.TrimPrefix(from, prefix)
-	if under(rel, "pkg/testenv") || under(rel, "services/e2e") || under(rel, "services/bench") {
-		return nil // both drive real servers
+	if forTestsOnly(from) || isStage(from) {
+		return nil // they talk to real servers
 	}
 	for _, o := range owners {
 		if !under(to, o.library) {

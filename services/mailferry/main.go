@@ -1,0 +1,97 @@
+// Command mailferry collects mail of remote POP3 and IMAP accounts and hands it to local mailboxes. It
+// is the only program of the project: the first argument is a role of the fleet (planner, worker,
+// delivery, control), "up" for all of them in one process, or a client's command.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/mailferry/mailferry/pkg/daemon"
+	"github.com/mailferry/mailferry/services/mailferry/cli"
+)
+
+// version is set at link time (-X main.version=…) for a release.
+var version string
+
+// commands is the whole command line.
+type commands struct {
+	Config kong.ConfigFlag `name:"config" placeholder:"FILE" help:"YAML file with any of the flags, also $$MAILFERRY_CONFIG; a flag or its variable wins over it."`
+
+	Up      upCmd      `cmd:"" group:"one" help:"Everything in one process with its data in one folder; the place to start."`
+	Version versionCmd `cmd:"" group:"one" help:"Print what this binary was built from."`
+
+	cli.Commands `embed:""`
+
+	Planner  plannerCmd  `cmd:"" group:"roles" help:"Decide when accounts are run."`
+	Worker   workerCmd   `cmd:"" group:"roles" help:"Collect mail of remote servers."`
+	Delivery deliveryCmd `cmd:"" group:"roles" help:"Hand mail over to local mailboxes."`
+	Control  controlCmd  `cmd:"" group:"roles" help:"Serve the API that the client's commands talk to."`
+}
+
+type versionCmd struct{}
+
+// Run prints the build.
+func (versionCmd) Run(t *terminal) error {
+	_, err := fmt.Fprintln(t.out, daemon.BuildOf(version))
+	return err
+}
+
+func main() { os.Exit(run(os.Args[1:], newTerminal(os.Stdout, os.Stderr), cli.OSEnv())) }
+
+// run returns the exit status: 0, 1 after an error, 2 after a command line that cannot be understood.
+func run(args []string, t *terminal, env *cli.Env) int {
+	// For the client's commands; roles take the signals themselves.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var c commands
+	parser, err := newParser(&c, t, cli.Bind(ctx, env))
+	if err != nil {
+		return cli.Fail(env, &cli.UsageError{Reason: err.Error()})
+	}
+	chosen, err := parser.Parse(args)
+	if err != nil {
+		return cli.Fail(env, &cli.UsageError{Reason: err.Error() + " (see --help)"})
+	}
+	err = chosen.Run()
+	var l logged
+	if errors.As(err, &l) {
+		return cli.ExitFailed
+	}
+	return cli.Fail(env, err)
+}
+
+func newParser(c *commands, t *terminal, client kong.Option) (*kong.Kong, error) {
+	configuration, err := configured(os.Getenv("MAILFERRY_CONFIG"))
+	if err != nil {
+		return nil, err
+	}
+	return kong.New(c, kong.Name("mailferry"),
+		kong.Description("Collects mail of remote POP3 and IMAP accounts and hands it to local mailboxes."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "one", Title: "One host"},
+			{Key: "client", Title: "Accounts and runs"},
+			{Key: "roles", Title: "Roles of a fleet"},
+			{Key: "control", Title: "API"},
+			{Key: "planner", Title: "Planner"},
+			{Key: "worker", Title: "Worker"},
+			{Key: "delivery", Title: "Delivery"},
+			{Key: "backends", Title: "NATS, Redis and keys"},
+			{Key: "process", Title: "Process"},
+			{Key: "connection", Title: "Connection"},
+			{Key: "password", Title: "Password"},
+		}),
+		kong.Writers(t.out, t.err), kong.Bind(t), configuration, client)
+}
+
+// logged is an error that the log already shows.
+type logged struct{ error }
+
+func (l logged) Unwrap() error { return l.error }

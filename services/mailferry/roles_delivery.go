@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/daemon"
+	"github.com/mailferry/mailferry/services/delivery"
+)
+
+type deliveryFlags struct {
+	Handlers   int           `name:"handlers" env:"MAILFERRY_HANDLERS" default:"64" placeholder:"N" group:"delivery" help:"Messages handed over at once by one delivery."`
+	LMTPConns  int           `name:"lmtp-connections" env:"MAILFERRY_LMTP_CONNECTIONS" default:"16" placeholder:"N" group:"delivery" help:"Connections to one LMTP server at most."`
+	DeferAfter time.Duration `name:"defer-after" env:"MAILFERRY_DEFER_AFTER" default:"1h" group:"delivery" help:"How long a message that its destination refuses for now is tried again before it is left at the remote server for a while."`
+	DeferFor   time.Duration `name:"defer-for" env:"MAILFERRY_DEFER_FOR" default:"1h" group:"delivery" help:"How long it is left there."`
+	RetryMin   time.Duration `name:"retry-min" env:"MAILFERRY_RETRY_MIN" default:"2s" group:"delivery" help:"First pause before a destination that refuses for now is tried again; it doubles up to two minutes."`
+}
+
+type deliveryCmd struct {
+	roleFlags     `embed:""`
+	deliveryFlags `embed:""`
+}
+
+// Run runs a delivery until a signal.
+func (c *deliveryCmd) Run(t *terminal) error {
+	return c.run(t, "delivery", func(ctx context.Context, d *deps) (daemon.Part, error) { return deliveryPart(ctx, c.deliveryFlags, d) })
+}
+
+func deliveryPart(ctx context.Context, f deliveryFlags, d *deps) (daemon.Part, error) {
+	one, err := delivery.New(ctx, delivery.Deps{
+		Directory: d.directory, Transit: d.transit, Ledger: d.ledger,
+		Log: d.log.Named("delivery"), Metrics: d.p.health.Registry(),
+	}, delivery.Config{
+		Name: d.name, Handlers: f.Handlers, Lease: d.lease, MaxConns: f.LMTPConns,
+		DeferAfter: f.DeferAfter, DeferFor: f.DeferFor, RetryMin: f.RetryMin,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return daemon.Named("delivery", one), nil
+}

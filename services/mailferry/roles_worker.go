@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/daemon"
+	"github.com/mailferry/mailferry/pkg/remote"
+	"github.com/mailferry/mailferry/services/worker"
+)
+
+type workerFlags struct {
+	Slots           int            `name:"slots" env:"MAILFERRY_SLOTS" default:"64" placeholder:"N" group:"worker" help:"Accounts that run at once in one worker."`
+	ReservedSlots   int            `name:"reserved-slots" env:"MAILFERRY_RESERVED_SLOTS" placeholder:"N" group:"worker" help:"Slots of them that only take Connect Now; default: a tenth."`
+	Batch           int            `name:"batch" env:"MAILFERRY_BATCH" default:"128" placeholder:"N" group:"worker" help:"Messages of one account that are marked together and fetched in one window."`
+	DialTimeout     time.Duration  `name:"dial-timeout" env:"MAILFERRY_DIAL_TIMEOUT" default:"15s" group:"worker" help:"How long connecting may take, and the TLS handshake."`
+	AnswerTimeout   time.Duration  `name:"answer-timeout" env:"MAILFERRY_ANSWER_TIMEOUT" default:"60s" group:"worker" help:"How long a remote server may be silent."`
+	RunLimit        time.Duration  `name:"run-limit" env:"MAILFERRY_RUN_LIMIT" default:"2h" group:"worker" help:"How long one run may take."`
+	MessageLimit    int64          `name:"message-limit" env:"MAILFERRY_MESSAGE_LIMIT" default:"268435456" placeholder:"BYTES" group:"worker" help:"Largest message that is fetched."`
+	EgressAllow     []netip.Prefix `name:"egress-allow" env:"MAILFERRY_EGRESS_ALLOW" placeholder:"CIDR" group:"worker" help:"Networks that accounts may point to although they are not public, separated by commas."`
+	EgressDenyPorts []uint16       `name:"egress-deny-ports" env:"MAILFERRY_EGRESS_DENY_PORTS" default:"22,25,465,587" placeholder:"PORT" group:"worker" help:"Ports that no account may point to."`
+	RemoteCA        string         `name:"remote-ca" env:"MAILFERRY_REMOTE_CA" placeholder:"FILE" group:"worker" help:"Certificate authorities (PEM) trusted for remote servers besides the system's."`
+}
+
+type workerCmd struct {
+	roleFlags   `embed:""`
+	workerFlags `embed:""`
+}
+
+// Run runs a worker until a signal.
+func (c *workerCmd) Run(t *terminal) error {
+	return c.run(t, "worker", func(ctx context.Context, d *deps) (daemon.Part, error) { return workerPart(ctx, c.workerFlags, d) })
+}
+
+func workerPart(ctx context.Context, f workerFlags, d *deps) (daemon.Part, error) {
+	roots, err := rootsWith(f.RemoteCA)
+	if err != nil {
+		return nil, err
+	}
+	guard := remote.Guard{Allow: f.EgressAllow, DenyPorts: f.EgressDenyPorts}
+	w, err := worker.New(ctx, worker.Deps{
+		Directory: d.directory, Due: d.due, Queue: d.queue, Transit: d.transit, Ledger: d.ledger, Keyer: d.keyer,
+		Vault: d.vault, Log: d.log.Named("worker"), Metrics: d.p.health.Registry(),
+	}, worker.Config{
+		Name: d.name, Slots: f.Slots, Reserved: f.ReservedSlots, RunLimit: f.RunLimit, Batch: f.Batch,
+		Recheck: d.lease / 6, BusyRetry: d.lease / 30,
+		Session:     remote.Limits{Message: f.MessageLimit, Dial: f.DialTimeout, Command: f.AnswerTimeout, Idle: f.AnswerTimeout},
+		DialContext: guard.DialContext,
+		// Resumed sessions make polls cheaper.
+		TLS: &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(4096), MinVersion: tls.VersionTLS12},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return daemon.Named("worker", w), nil
+}
+
+// rootsWith returns the system's certificate authorities and those of the file.
+func rootsWith(path string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil || path == "" {
+		return pool, err
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--remote-ca: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--remote-ca: %s holds no certificate in PEM form", path)
+	}
+	return pool, nil
+}
