@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/local"
 )
@@ -93,7 +93,7 @@ func makeDir(path string) error {
 // search says whether the message lies in new/ or cur/, and sees to it that it stays there. A reader may
 // be moving it from the one to the other, or from one name in cur/ to the next: a cur/ that changed while
 // it was read is read again.
-func (b *box) search(ctx context.Context) (bool, error) {
+func (b *box) search(ctx context.Context, known *listings) (bool, error) {
 	_, err := os.Lstat(filepath.Join(b.dir, "new", b.name))
 	if err == nil {
 		return true, syncDir(filepath.Join(b.dir, "new"))
@@ -103,11 +103,15 @@ func (b *box) search(ctx context.Context) (bool, error) {
 	}
 	cur := filepath.Join(b.dir, "cur")
 	for range 5 {
+		began := time.Now()
 		before, err := os.Stat(cur)
 		if err != nil {
 			return false, err
 		}
-		there, err := contains(ctx, cur, b.name)
+		if known.lacks(cur, before.ModTime(), b.name) {
+			return false, nil
+		}
+		there, names, err := known.read(ctx, cur, b.name)
 		if err != nil {
 			return false, err
 		}
@@ -119,36 +123,11 @@ func (b *box) search(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		if after.ModTime().Equal(before.ModTime()) {
-			break
+			known.keep(cur, before.ModTime(), began, names)
+			return false, nil
 		}
 	}
 	return false, nil
-}
-
-// contains says whether a folder has a file of the name, with or without the flags behind a colon.
-func contains(ctx context.Context, dir, name string) (bool, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return false, err
-	}
-	defer d.Close()
-	for {
-		names, err := d.Readdirnames(1024)
-		for _, n := range names {
-			if strings.HasPrefix(n, name) && (len(n) == len(name) || n[len(name)] == ':') {
-				return true, nil
-			}
-		}
-		if err == io.EOF {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-	}
 }
 
 // create opens the file in tmp/.

@@ -31,14 +31,19 @@ import (
 // Config says where mail lies.
 type Config struct {
 	// Path is an absolute path with %d for the recipient's domain, %n for the local part, %u for the whole
-	// address, all in lower case, and %% for a percent sign: "/var/mail/%d/%n/Maildir". What precedes the
+	// address, A to Z in lower case, and %% for a percent sign: "/var/mail/%d/%n/Maildir". What precedes the
 	// first name with a variable must be there; without variables, all but the last name.
 	Path string
 }
 
+// suffix ends the names of our messages. It stands where Maildir wants the host, but is the same on all:
+// whichever of them hands a message over again, its name is the same.
+const suffix = ".mailferry"
+
 // Maildir is a [local.Destination] on a file system.
 type Maildir struct {
-	path template
+	path  template
+	known *listings
 	// at is called in tests when a step was done.
 	at func(step string)
 }
@@ -51,7 +56,7 @@ func New(cfg Config) (*Maildir, error) {
 	if err != nil {
 		return nil, fault.New(fault.Policy, "maildir path", err)
 	}
-	return &Maildir{path: path, at: func(string) {}}, nil
+	return &Maildir{path: path, known: newListings(), at: func(string) {}}, nil
 }
 
 // Close does nothing: nothing is kept open.
@@ -66,7 +71,7 @@ func (m *Maildir) Deliver(
 	if !validID(msg.ID) {
 		return nil, fault.Errorf(fault.Internal, "maildir", "the message has no ID that can be a file name")
 	}
-	d := &delivery{m: m, name: msg.ID + ".mailferry"}
+	d := &delivery{m: m, name: msg.ID + suffix}
 	defer d.discard()
 	for _, to := range env.To {
 		d.boxes = append(d.boxes, m.open(ctx, to, d.name))
@@ -183,7 +188,7 @@ func (m *Maildir) open(ctx context.Context, to, name string) *box {
 		b.fail(err)
 		return b
 	}
-	switch there, err := b.search(ctx); {
+	switch there, err := b.search(ctx, m.known); {
 	case err != nil:
 		b.fail(err)
 	case there:

@@ -59,7 +59,7 @@ func scan(name string) (bool, error) {
 
 // expand returns the Maildir of a recipient, and the folder above it that must be there.
 func (t template) expand(to string) (root, dir string, err error) {
-	to = strings.ToLower(to)
+	to = lower(to)
 	at := strings.LastIndexByte(to, '@')
 	if at < 0 {
 		return "", "", errors.New("the address has no domain")
@@ -79,6 +79,18 @@ func (t template) expand(to string) (root, dir string, err error) {
 		dir = filepath.Join(dir, name)
 	}
 	return t.root, dir, nil
+}
+
+// lower makes the letters A to Z small and nothing else: what lies beyond ASCII may have several forms, of
+// which one belongs to somebody else (U+212A is a k).
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // safe says whether s can be put into the name of a folder: it stays one name, and not a hidden one.
