@@ -1,0 +1,112 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// Domain is a tenant.
+type Domain struct {
+	Name string
+	// Destination of its mail, "" for the global one.
+	Destination string
+	// Revision of the record, not part of it.
+	Revision uint64
+}
+
+// Domains returns all domains in the order of their names. Records that cannot be read are passed over.
+func (d *Directory) Domains(ctx context.Context) ([]Domain, error) {
+	var out []Domain
+	for e, err := range d.domains.list(ctx, "list domains", ">", byToken) {
+		if err != nil {
+			return nil, err
+		}
+		dom, err := readDomain(e)
+		if err != nil {
+			d.unreadable(d.domains, e, err)
+			continue
+		}
+		out = append(out, dom)
+	}
+	return out, nil
+}
+
+func byToken(a, b string) int {
+	x, _ := untoken(a)
+	y, _ := untoken(b)
+	return strings.Compare(x, y)
+}
+
+// Domain returns a domain as its leader has it.
+func (d *Directory) Domain(ctx context.Context, name string) (Domain, error) {
+	var dom Domain
+	err := d.retry(ctx, "read domain", func(ctx context.Context) error {
+		e, err := d.domains.get(ctx, token(name))
+		if errors.Is(err, errNoKey) || err == nil && e.deleted {
+			return notFound("domain " + name)
+		}
+		if err == nil {
+			dom, err = readDomain(e)
+		}
+		return err
+	})
+	return dom, err
+}
+
+// PutDomain adds the domain if dom.Revision is 0, and returns [ErrExists] if it is there; otherwise it
+// replaces the domain at that revision, and returns [ErrConflict] if it is not at it any more.
+func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
+	if dom.Name == "" {
+		return Domain{}, fault.Errorf(fault.Internal, "put domain", "a domain needs a name")
+	}
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Domain{Name: dom.Name, Destination: dom.Destination})
+	if err != nil {
+		return Domain{}, fault.New(fault.Policy, "put domain", err)
+	}
+	what := "domain " + dom.Name
+	dom.Revision, err = d.domains.do(ctx, "put domain", write{
+		key: token(dom.Name), value: value,
+		decide: func(there *entry) error {
+			live := there != nil && !there.deleted
+			switch {
+			case dom.Revision == 0 && live:
+				return exists(what)
+			case dom.Revision != 0 && (!live || there.revision != dom.Revision):
+				return conflict(what)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return Domain{}, err
+	}
+	return dom, nil
+}
+
+// DeleteDomain removes a domain.
+func (d *Directory) DeleteDomain(ctx context.Context, name string) error {
+	_, err := d.domains.do(ctx, "delete domain", write{
+		key: token(name), header: tombstone(""),
+		decide: func(there *entry) error {
+			if there == nil || there.deleted {
+				return notFound("domain " + name)
+			}
+			return nil
+		},
+	})
+	return err
+}
+
+func readDomain(e entry) (Domain, error) {
+	name, ok := untoken(e.key)
+	var p mailferryv1.Domain
+	if err := proto.Unmarshal(e.value, &p); err != nil || !ok || p.GetName() != name {
+		return Domain{}, fault.Errorf(fault.Internal, "domain "+fault.Clean(name), "the record cannot be read")
+	}
+	return Domain{Name: name, Destination: p.GetDestination(), Revision: e.revision}, nil
+}

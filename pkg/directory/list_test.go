@@ -1,0 +1,150 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/nats-io/nats.go"
+)
+
+func fill(t testing.TB, d *Directory, domain string, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range 64 {
+		wg.Go(func() {
+			for i := range next {
+				if _, err := d.CreateAccount(context.Background(), acc(domain, fmt.Sprintf("n%05d", i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+}
+
+func listed(t testing.TB, d *Directory, domain string) []account.Account {
+	t.Helper()
+	var out []account.Account
+	for a, err := range d.Accounts(limited(t, 60*time.Second), domain) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func refs(as []account.Account) []string {
+	out := make([]string, len(as))
+	for i, a := range as {
+		out[i] = a.Ref()
+	}
+	return out
+}
+
+func TestListsAreOfADomainInOrder(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	if got := listed(t, d, ""); len(got) != 0 {
+		t.Fatalf("an empty directory holds %v", refs(got))
+	}
+	const many = 2*batch + 7
+	fill(t, d, "big.example", many)
+	for _, name := range []string{"z", "b.c", "b-c", "a", "ü"} {
+		create(t, d, "small.example", name)
+	}
+	remove(t, d, create(t, d, "small.example", "gone"))
+	var bad []string
+	d.cfg.Unreadable = func(bucket, key string, _ error) { bad = append(bad, bucket+" "+key) }
+	for _, key := range []string{"small=2eexample.rubbish", "small=2eexample.x=y"} {
+		if _, err := n.JS.Publish(limited(t, 5*time.Second), d.accounts.root+key, []byte("\xff")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"small.example/a", "small.example/b-c", "small.example/b.c", "small.example/z", "small.example/ü"}
+	if got := refs(listed(t, d, "small.example")); !slices.Equal(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	if len(bad) != 2 {
+		t.Fatalf("told of unreadable records: %v", bad)
+	}
+	all := listed(t, d, "")
+	if len(all) != many+5 || !slices.IsSorted(refs(all)[:many]) {
+		t.Fatalf("%d accounts", len(all))
+	}
+	if a, err := d.Account(limited(t, 5*time.Second), all[3].Domain, all[3].Name); err != nil || a.Revision != all[3].Revision || a.UID != all[3].UID {
+		t.Fatalf("listed %+v, read %+v, %v", all[3], a, err)
+	}
+	if got := listed(t, d, "example"); len(got) != 0 {
+		t.Fatalf("another domain has %v", refs(got))
+	}
+	for range d.Accounts(limited(t, 5*time.Second), "big.example") {
+		break // leaves nothing behind
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, err := range d.Accounts(ctx, "") {
+		if err == nil {
+			t.Fatal("a list went on without its context")
+		}
+	}
+}
+
+func TestAListDoesNotBelieveAReplicaThatLags(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	a := create(t, d, "example.com", "x")
+	old, err := d.accounts.get(limited(t, 5*time.Second), accountKey("example.com", "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := a
+	edit.Username = "bob"
+	if _, err := d.UpdateAccount(limited(t, 5*time.Second), edit); err != nil {
+		t.Fatal(err)
+	}
+	create(t, d, "example.com", "y")
+	replica(t, d, n, func(string) *nats.Msg { return recordOf(old, nil) }) // switches direct gets off
+	sub, err := n.Conn.Subscribe("$JS.API.DIRECT.GET."+d.accounts.stream, func(m *nats.Msg) {
+		one := recordOf(old, nil)
+		one.Subject = m.Reply
+		end := nats.NewMsg(m.Reply)
+		end.Header.Set("Status", "204")
+		end.Header.Set("Nats-UpTo-Sequence", fmt.Sprint(old.revision))
+		_ = n.Conn.PublishMsg(one)
+		_ = n.Conn.PublishMsg(end)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := n.Conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	got := listed(t, d, "example.com")
+	if len(got) != 2 || got[0].Username != "bob" || got[1].Name != "y" {
+		t.Fatalf("got %+v", got)
+	}
+}
+
+func BenchmarkAccounts(b *testing.B) {
+	d, _ := newDirectory(b)
+	const n = 20_000
+	fill(b, d, "example.com", n)
+	for b.Loop() {
+		if got := len(listed(b, d, "")); got != n {
+			b.Fatal(got)
+		}
+	}
+	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "accounts/s")
+}

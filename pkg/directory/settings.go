@@ -1,0 +1,105 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Settings hold for the whole fleet.
+type Settings struct {
+	// Interval is the global schedule.
+	Interval time.Duration
+	// POP3Locking: one session per remote mailbox in the whole fleet; off, one per account.
+	POP3Locking bool
+	// Destination of domains that have none of their own.
+	Destination string
+	// Revision of the record, not part of it; 0 if none was ever written.
+	Revision uint64
+}
+
+// DefaultSettings hold until others are written.
+func DefaultSettings() Settings { return Settings{Interval: 10 * time.Minute, POP3Locking: true} }
+
+const settingsKey = "global"
+
+// Settings returns the settings, the default ones if none were ever written.
+func (d *Directory) Settings(ctx context.Context) (Settings, error) {
+	var s Settings
+	err := d.retry(ctx, "read settings", func(ctx context.Context) error {
+		there, err := d.settings.find(ctx, settingsKey)
+		if err == nil {
+			s, err = readSettings(there)
+		}
+		return err
+	})
+	return s, err
+}
+
+// UpdateSettings lets change edit the settings, writes them and returns them as stored. change is called
+// again when somebody else was faster; its error ends the update and is returned.
+func (d *Directory) UpdateSettings(ctx context.Context, change func(*Settings) error) (Settings, error) {
+	for {
+		s, err := d.Settings(ctx)
+		if err != nil {
+			return Settings{}, err
+		}
+		if err := change(&s); err != nil {
+			return Settings{}, err
+		}
+		err = d.putSettings(ctx, &s)
+		if err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return Settings{}, err
+		}
+	}
+}
+
+func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Settings{
+		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination,
+	})
+	if err != nil {
+		return fault.New(fault.Policy, "put settings", err)
+	}
+	revision, err := d.settings.do(ctx, "put settings", write{
+		key: settingsKey, value: value,
+		decide: func(there *entry) error {
+			if there == nil && s.Revision != 0 || there != nil && there.revision != s.Revision {
+				return conflict("settings")
+			}
+			return nil
+		},
+	})
+	if err == nil {
+		s.Revision = revision
+	}
+	return err
+}
+
+func readSettings(e *entry) (Settings, error) {
+	s := DefaultSettings()
+	if e == nil {
+		return s, nil
+	}
+	s.Revision = e.revision
+	if e.deleted {
+		return s, nil
+	}
+	var p mailferryv1.Settings
+	if err := proto.Unmarshal(e.value, &p); err != nil {
+		return Settings{}, fault.Errorf(fault.Internal, "settings", "the record cannot be read")
+	}
+	if i := p.GetInterval().AsDuration(); i > 0 {
+		s.Interval = i
+	}
+	s.POP3Locking, s.Destination = p.GetPop3Locking(), p.GetDestination()
+	return s, nil
+}
