@@ -1,0 +1,131 @@
+// Package delivery hands fetched messages over to their destinations and commits the keys of what was
+// accepted to the UID index. It is the only process that says "collected". The order of a hand-over is
+// in handover.go, as a numbered list.
+package delivery
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/transit"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// Config tunes a delivery. Zero fields take their default.
+type Config struct {
+	// Name of this process, for logs.
+	Name string
+	// Handlers is how many messages are handed over at once; default 64.
+	Handlers int
+	// Lease is how long a hand-over is protected from others between two renewals; it must be that of the
+	// ledger. Default 30 s.
+	Lease time.Duration
+	// RetryMin and RetryMax bound the back-off of a destination that refuses for now; default 2 s, 2 min.
+	RetryMin, RetryMax time.Duration
+	// DeferAfter is how long TRANSIT holds a message that its destination refuses for now, before the remote
+	// server gets it back; DeferFor is for how long. Default 1 h and 1 h.
+	DeferAfter, DeferFor time.Duration
+	// MaxConns is how many connections are kept to one LMTP endpoint; default 16.
+	MaxConns int
+}
+
+func (c Config) withDefaults() Config {
+	if c.Handlers == 0 {
+		c.Handlers = 64
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = 16
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Lease, 30*time.Second)
+	def(&c.RetryMin, 2*time.Second)
+	def(&c.RetryMax, 2*time.Minute)
+	def(&c.DeferAfter, time.Hour)
+	def(&c.DeferFor, time.Hour)
+	return c
+}
+
+// Deps are the rooms a delivery works in.
+type Deps struct {
+	Directory *directory.Directory
+	Transit   *transit.Transit
+	Ledger    *ledger.Ledger
+	Log       *zap.Logger
+	Metrics   prometheus.Registerer
+}
+
+// Delivery is the delivery role.
+type Delivery struct {
+	Deps
+	cfg      Config
+	metrics  *metrics
+	intake   *transit.Intake
+	accounts *accounts
+	dests    *destinations
+	running  sync.WaitGroup
+	holder   string
+}
+
+// New returns a delivery that has pulled nothing yet.
+func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
+	cfg = cfg.withDefaults()
+	intake, err := d.Transit.Lanes(ctx, transit.LaneConfig{Prefetch: cfg.Handlers})
+	if err != nil {
+		return nil, err
+	}
+	return &Delivery{
+		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), intake: intake, accounts: newAccounts(d.Directory),
+		dests: newDestinations(cfg), holder: rand.Text(),
+	}, nil
+}
+
+// Run hands messages over until ctx ends, and returns when every hand-over has returned.
+func (d *Delivery) Run(ctx context.Context) error {
+	defer d.dests.close()
+	defer d.running.Wait()
+	slots := make(chan struct{}, d.cfg.Handlers)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		p, err := d.intake.Next(ctx)
+		if errors.Is(err, transit.ErrStopped) || ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		d.running.Go(func() {
+			defer func() { <-slots }()
+			d.handle(ctx, p)
+		})
+	}
+}
+
+// Drain stops pulling and waits for the hand-overs that are going on, as long as ctx lasts.
+func (d *Delivery) Drain(ctx context.Context) error {
+	d.intake.Stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.running.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,281 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/local"
+	"github.com/mailferry/mailferry/pkg/route"
+	"github.com/mailferry/mailferry/pkg/transit"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// The order of a hand-over. Its steps are what the promise rests on:
+//
+//  1. Take: a lease on the key, in one script. Collected already: drop the copy. Held by another: come
+//     back when its lease has ended. No index: wait until a run has opened one.
+//  2. Route: who gets it and where. Decided once; kept in the mark from the first acceptance on.
+//  3. Hand over, with the lease renewed; the last octets are sent only with lease to spare.
+//  4. Record who has it. After the last octets nothing is given back before Redis has answered.
+//  5. All have it: commit the key to the index; receipt; ack; the body goes.
+//     Some may get it later: give it back for a while, or to the remote server after an hour.
+//     The rest never will: DEAD, then parked, then ack.
+
+// handover is one attempt to bring one message to its destination.
+type handover struct {
+	d     *Delivery
+	p     *transit.Parcel
+	log   *zap.Logger
+	lease *ledger.Lease
+	taken ledger.Taken
+	route route.Route
+	left  []string // recipients that have not got it
+}
+
+// handle brings one parcel as far as it gets. Every way out settles the parcel.
+func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
+	p.Keep(context.WithoutCancel(ctx)) // until it is settled
+	h := &handover{d: d, p: p, log: d.Log.With(
+		zap.String("account", p.GetDomain()+"/"+p.GetName()), zap.String("key", p.GetKey()), zap.String("run", p.GetRunId()))}
+	killpoint.Reach("delivery.pulled")
+	if p.Err != nil {
+		h.bury(ctx, fault.New(fault.Internal, "message in transit", p.Err))
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			h.log.Error("a hand-over panicked", zap.Any("panic", v), zap.Stack("stack"))
+			h.nak(ctx, d.cfg.RetryMin) // the lease is left: it counts as a crash, and too many make it poison
+		}
+	}()
+	if !h.take(ctx, ledger.Slot(p.GetSlot())) { // 1
+		return
+	}
+	killpoint.Reach("delivery.taken")
+	if err := h.decide(ctx); err != nil { // 2
+		h.giveUpFor(ctx, err)
+		return
+	}
+	killpoint.Reach("delivery.routed")
+	replies, err := h.send(ctx) // 3
+	killpoint.Reach("delivery.accepted")
+	h.conclude(ctx, replies, err) // 4, 5
+}
+
+// take is step 1; it answers whether the message is ours to hand over.
+func (h *handover) take(ctx context.Context, slot ledger.Slot) bool {
+	p := h.p
+	t, err := h.d.Ledger.Take(ctx, ledger.TakeRequest{
+		Slot: slot, Account: p.GetAccountUid(), Epoch: p.GetEpoch(), Key: ledger.Key(p.GetKey()),
+		Size: p.GetSize(), Listed: p.GetListedSize(), Holder: h.d.holder,
+	})
+	if err != nil {
+		h.log.Warn("take", zap.Error(err))
+		h.nak(ctx, h.d.cfg.RetryMin)
+		return false
+	}
+	h.taken, h.lease = t, t.Lease
+	switch t.Verdict {
+	case ledger.Deliver:
+		if !t.Poison {
+			return true
+		}
+		h.reject(ctx, fault.Errorf(fault.Internal, "hand over", "ended %d times without an outcome", t.Attempts))
+	case ledger.Repeat:
+		h.d.metrics.outcome("repeat")
+		h.ack(ctx)
+	case ledger.Gone:
+		h.d.metrics.outcome("account-gone")
+		h.ack(ctx)
+	case ledger.Busy:
+		h.nak(ctx, t.Wait)
+	case ledger.NoEpoch:
+		h.nak(ctx, h.d.cfg.RetryMin)
+	case ledger.Moved:
+		if slot == ledger.Slot(p.GetSlot()) { // follow once; a chain is followed by redelivery
+			return h.take(ctx, t.Slot)
+		}
+		h.nak(ctx, h.d.cfg.RetryMin)
+	}
+	return false
+}
+
+// decide is step 2.
+func (h *handover) decide(ctx context.Context) error {
+	if len(h.taken.Route) > 0 {
+		if err := json.Unmarshal(h.taken.Route, &h.route); err != nil {
+			return fault.New(fault.Internal, "route in the mark", err)
+		}
+	} else {
+		acc, err := h.d.accounts.get(ctx, h.p.Message)
+		if errors.Is(err, directory.ErrNotFound) {
+			return errAccountGone
+		}
+		if err != nil {
+			return err
+		}
+		dest, err := h.d.accounts.destination(ctx, acc)
+		if err != nil {
+			return err
+		}
+		header, err := h.header(ctx)
+		if err != nil {
+			return err
+		}
+		if h.route, err = route.Decide(acc, dest, header); err != nil {
+			return err
+		}
+	}
+	served := map[string]bool{}
+	for _, s := range h.taken.Served {
+		served[s] = true
+	}
+	for _, rcpt := range h.route.Envelope.To {
+		if !served[rcpt] {
+			h.left = append(h.left, rcpt)
+		}
+	}
+	return nil
+}
+
+// maxHeader is how much of a message is looked at for its header.
+const maxHeader = 64 << 10
+
+func (h *handover) header(ctx context.Context) ([]byte, error) {
+	if inline := h.p.GetInline(); inline != nil || h.p.GetObject() == "" {
+		return inline[:min(len(inline), maxHeader)], nil
+	}
+	body, err := h.p.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	head := make([]byte, maxHeader)
+	n, err := io.ReadFull(body, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return head[:n], nil
+}
+
+// send is step 3. The lease is renewed while it lasts; a lease that is lost ends it before the last octets.
+func (h *handover) send(ctx context.Context) ([]local.Reply, error) {
+	dest, err := h.d.dests.get(h.route.Destination)
+	if err != nil {
+		return nil, err
+	}
+	body, err := h.p.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	ctx, cancel := context.WithCancelCause(ctx)
+	renewed := h.renew(ctx, cancel)
+	defer func() {
+		cancel(nil)
+		<-renewed
+	}()
+	m := local.Message{Trace: h.trace(), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey()}
+	env := h.route.Envelope
+	env.To = h.left
+	return dest.Deliver(ctx, env, m, func(ctx context.Context) error {
+		killpoint.Reach("delivery.before-dot")
+		return h.spare(ctx)
+	})
+}
+
+// renew keeps the lease until ctx ends, and cancels with the cause when it is lost.
+func (h *handover) renew(ctx context.Context, cancel context.CancelCauseFunc) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(h.d.cfg.Lease / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if err := h.d.Ledger.Renew(ctx, h.lease); errors.Is(err, ledger.ErrLeaseLost) {
+					cancel(err)
+					return
+				}
+			}
+		}
+	}()
+	return done
+}
+
+// spare returns nil if the lease lasts long enough to hear an answer after the last octets.
+func (h *handover) spare(ctx context.Context) error {
+	if h.lease.Left() > h.d.cfg.Lease/2 {
+		return nil
+	}
+	return h.d.Ledger.Renew(ctx, h.lease)
+}
+
+func (h *handover) trace() []byte {
+	p := h.p
+	return route.Trace(route.TraceInfo{
+		AccountUID: p.GetAccountUid(), Key: p.GetKey(), RunID: p.GetRunId(), RemoteHost: p.GetRemoteHost(),
+		Protocol: p.GetProtocol(), At: p.GetFetchedAt().AsTime(), By: h.d.cfg.Name,
+	})
+}
+
+// errAccountGone says that the account of a message was deleted: its mail is dropped.
+var errAccountGone = errors.New("account is gone")
+
+// giveUpFor ends an attempt before anything was sent.
+func (h *handover) giveUpFor(ctx context.Context, err error) {
+	switch {
+	case errors.Is(err, errAccountGone):
+		h.d.metrics.outcome("account-gone")
+		h.returnLease(ctx)
+		h.ack(ctx)
+	case errors.Is(err, transit.ErrBodyGone):
+		h.bodyGone(ctx, err)
+	case fault.KindOf(err) == fault.Policy || fault.KindOf(err) == fault.DestinationRejected:
+		h.reject(ctx, err)
+	default:
+		h.log.Warn("no route", zap.Error(err))
+		h.returnLease(ctx)
+		h.nak(ctx, h.backoff())
+	}
+}
+
+// bodyGone drops a message whose body is not there any more: without a mark that TRANSIT stands behind, the
+// next run fetches it again.
+func (h *handover) bodyGone(ctx context.Context, err error) {
+	h.log.Warn("the body of a message is gone; the next run fetches it again", zap.Error(err))
+	h.d.metrics.outcome("body-gone")
+	h.returnLease(ctx)
+	h.ack(ctx)
+}
+
+// bury puts a parcel that cannot be read into DEAD.
+func (h *handover) bury(ctx context.Context, err error) bool {
+	letter := &mailferryv1.DeadLetter{
+		BuriedAt: timestamppb.New(time.Now()), Fault: fault.Proto(err), Recipients: h.left, Message: h.p.Message,
+		AccountUid: h.p.GetAccountUid(), Domain: h.p.GetDomain(), Name: h.p.GetName(),
+	}
+	if err := h.d.Transit.Bury(ctx, letter); err != nil {
+		h.log.Warn("a message is not buried and comes back", zap.Error(err))
+		h.nak(ctx, h.d.cfg.RetryMin)
+		return false
+	}
+	h.log.Error("dead letter", zap.Error(err), zap.Strings("recipients", h.left))
+	if h.lease == nil {
+		_ = h.p.Term(ctx, fmt.Sprintf("poison: %s", fault.KindOf(err)))
+	}
+	return true
+}

@@ -1,0 +1,178 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/remote"
+	"github.com/mailferry/mailferry/pkg/transit"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// publishWindow is how many messages may wait for their PubAck.
+const publishWindow = 256
+
+// fetch is step 5: mark, fetch, publish, in windows. It returns when everything that was fetched is
+// published or known not to be.
+func (r *run) fetch(ctx context.Context, fresh []candidate, f *flight) error {
+	pub := r.w.Transit.Publisher(publishWindow)
+	var err error
+	for len(fresh) > 0 && err == nil {
+		n := f.room(fresh, r.w.cfg.Batch)
+		if n == 0 {
+			if err = f.waitForRoom(ctx); err != nil {
+				break
+			}
+			continue
+		}
+		err = r.fetchBatch(ctx, fresh[:n], pub, f)
+		if err == nil {
+			err = f.refused()
+		}
+		fresh = fresh[n:]
+	}
+	killpoint.Reach("worker.fetched")
+	return errors.Join(err, pub.Flush(ctx), r.unmark(ctx, f.unpublished()))
+}
+
+// fetchBatch marks a batch and fetches what was marked. A message that was marked and not reached loses its
+// mark again; one whose own fetch failed keeps it, so that its attempts are counted.
+func (r *run) fetchBatch(ctx context.Context, batch []candidate, pub *transit.Publisher, f *flight) error {
+	items, byItem, err := r.mark(ctx, batch)
+	if err != nil || len(items) == 0 {
+		return err
+	}
+	killpoint.Reach("worker.marked")
+	reached := make(map[ledger.Key]bool, len(items))
+	err = r.session.Fetch(ctx, items, func(got remote.Fetched) error {
+		key, ok := byItem[handle(got.Item)]
+		if !ok || reached[key] {
+			return nil
+		}
+		reached[key] = true
+		if got.Err != nil {
+			r.failed(got.Item, got.Err)
+			return nil
+		}
+		return r.publish(ctx, key, got, pub, f)
+	})
+	var left []ledger.Key
+	for _, key := range byItem {
+		if !reached[key] {
+			left = append(left, key)
+		}
+	}
+	if err == nil && len(left) > 0 {
+		// The server answered the command and left these out: an attempt each, like any other failure.
+		r.failed(items[0], fault.Errorf(fault.Protocol, "fetch", "the server left out %d of %d messages", len(left), len(items)))
+		return nil
+	}
+	return errors.Join(err, r.unmark(ctx, left))
+}
+
+// itemHandle tells the messages of one session apart.
+type itemHandle struct {
+	mailbox string
+	uid     uint32
+	number  int
+}
+
+func handle(it remote.Item) itemHandle {
+	if it.UID != 0 {
+		return itemHandle{mailbox: it.Mailbox, uid: it.UID}
+	}
+	return itemHandle{number: it.Number}
+}
+
+// mark takes a batch in flight; it returns the messages that may be fetched.
+func (r *run) mark(ctx context.Context, batch []candidate) ([]remote.Item, map[itemHandle]ledger.Key, error) {
+	reqs := make([]ledger.MarkRequest, len(batch))
+	for i, c := range batch {
+		reqs[i] = ledger.MarkRequest{Key: c.key, Size: c.item.Size, Listed: c.item.Size, Seen: c.seen}
+	}
+	results, err := r.hold.Mark(ctx, reqs)
+	if err != nil {
+		return nil, nil, err
+	}
+	var items []remote.Item
+	byItem := make(map[itemHandle]ledger.Key, len(batch))
+	for i, res := range results {
+		switch res {
+		case ledger.Marked:
+			items = append(items, batch[i].item)
+			byItem[handle(batch[i].item)] = batch[i].key
+		case ledger.TooMany:
+			if err := r.park(ctx, batch[i]); err != nil {
+				return nil, nil, err
+			}
+		default: // somebody has it or brings it: nothing to do
+		}
+	}
+	return items, byItem, nil
+}
+
+// park makes a message that could not be fetched for too often visible in DEAD; the mark's script has
+// parked its key already.
+func (r *run) park(ctx context.Context, c candidate) error {
+	err := fault.Errorf(fault.Protocol, "fetch", "given up after too many attempts; 'mailferry dead retry' fetches it again")
+	r.failed(c.item, err)
+	r.w.metrics.messages.WithLabelValues("parked").Inc()
+	m := r.message(c.key, remote.Fetched{Item: c.item})
+	return r.w.Transit.Bury(ctx, &mailferryv1.DeadLetter{
+		BuriedAt: stamp(time.Now()), Fault: shown(err), Recipients: []string{r.acc.ForwardTo}, Message: m,
+		AccountUid: r.acc.UID, Domain: r.acc.Domain, Name: r.acc.Name,
+	})
+}
+
+// publish streams one message into TRANSIT.
+func (r *run) publish(ctx context.Context, key ledger.Key, got remote.Fetched, pub *transit.Publisher, f *flight) error {
+	killpoint.Reach("worker.publishing")
+	m := r.message(key, got)
+	f.takeOff(key, got.Item.Size)
+	err := pub.Put(ctx, m, got.Body, func(err error) { f.published(key, m.GetSize(), err) })
+	if err == nil {
+		return nil
+	}
+	f.lost(key)
+	if fault.KindOf(err) == fault.Policy { // too large: this message alone
+		r.failed(got.Item, err)
+		return nil
+	}
+	return fmt.Errorf("fetch: %w", err)
+}
+
+// message fills in all but the content.
+func (r *run) message(key ledger.Key, got remote.Fetched) *mailferryv1.FetchedMessage {
+	host, _, _ := r.acc.HostPort()
+	m := &mailferryv1.FetchedMessage{
+		AccountUid: r.acc.UID, Domain: r.acc.Domain, Name: r.acc.Name, Key: string(key), Epoch: r.hold.Epoch(),
+		Revision: r.acc.Revision, Slot: string(r.slot), RunId: r.report.RunId, FetchedAt: stamp(time.Now()),
+		ListedSize: got.Item.Size, Mailbox: got.Item.Mailbox, Flags: got.Flags, RemoteHost: host, Protocol: string(r.acc.Protocol),
+	}
+	if !got.InternalDate.IsZero() {
+		m.InternalDate = stamp(got.InternalDate)
+	}
+	return m
+}
+
+// unmark takes the marks of messages that are not in TRANSIT off again.
+func (r *run) unmark(ctx context.Context, keys []ledger.Key) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	for len(keys) > 0 {
+		n := min(r.w.cfg.Batch, len(keys))
+		if err := r.hold.Unmark(ctx, keys[:n]); err != nil {
+			return nil //nolint:nilerr // a mark without a message is found out by the next run, which asks TRANSIT
+		}
+		keys = keys[n:]
+	}
+	return nil
+}

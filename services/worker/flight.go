@@ -1,0 +1,240 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/transit"
+)
+
+// flight follows the messages of an account between being marked and being accepted: it bounds them, and
+// it knows what a run still waits for. Receipts are hints; the index is read when none comes.
+type flight struct {
+	r        *run
+	receipts <-chan []string
+	stop     func()
+
+	mu      sync.Mutex
+	waiting map[ledger.Key]int64 // octets
+	mine    map[ledger.Key]bool  // fetched by this run
+	bytes   int64
+	undo    []ledger.Key // marked, and known not to be in TRANSIT
+	err     error        // TRANSIT does not take more
+}
+
+// follow starts to follow what is in flight of the account.
+func (r *run) follow(ctx context.Context) (*flight, error) {
+	ch, stop, err := r.w.Transit.Receipts(ctx, r.acc.UID)
+	if err != nil {
+		return nil, err
+	}
+	f := &flight{r: r, receipts: ch, stop: stop, waiting: map[ledger.Key]int64{}, mine: map[ledger.Key]bool{}}
+	for k, m := range r.index.Marks() {
+		f.waiting[k] = m.Size
+		f.bytes += m.Size
+	}
+	return f, nil
+}
+
+// room says how many of the candidates may be taken in flight now.
+func (f *flight) room(fresh []candidate, most int) int {
+	f.poll()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, bytes := 0, f.bytes
+	for n < min(most, len(fresh)) && len(f.waiting)+n < f.r.w.cfg.InFlight {
+		c := fresh[n]
+		if bytes+c.item.Size > f.r.w.cfg.InFlightBytes && len(f.waiting)+n > 0 {
+			break
+		}
+		bytes += c.item.Size
+		n++
+		if c.seen != "" {
+			break // an earlier attempt did not end: alone, so that a poison message takes no other with it
+		}
+	}
+	return n
+}
+
+// takeOff counts a message as in flight.
+func (f *flight) takeOff(key ledger.Key, size int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if old, ok := f.waiting[key]; ok {
+		f.bytes -= old
+	}
+	f.waiting[key], f.mine[key] = size, true
+	f.bytes += size
+}
+
+// lost says that the message is not in TRANSIT because its body did not come; its mark stays, as an attempt.
+func (f *flight) lost(key ledger.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.land(key)
+	delete(f.mine, key)
+}
+
+// published is told of every PubAck.
+func (f *flight) published(key ledger.Key, size int64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err == nil, errors.Is(err, transit.ErrHeld):
+		f.r.report.Fetched++
+		f.r.report.Bytes += size
+		f.r.w.metrics.messages.WithLabelValues("fetched").Inc()
+		f.r.w.metrics.bytes.Add(float64(size))
+		f.r.show.fetched(size)
+	case errors.Is(err, transit.ErrFull):
+		f.undo = append(f.undo, key)
+		f.land(key)
+		delete(f.mine, key)
+		f.err = err
+	default: // nobody knows whether it was stored: the mark stays, and the next run asks TRANSIT
+		f.land(key)
+		delete(f.mine, key)
+		f.err = fault.Wrap(fault.BackPressure, "publish to transit", err)
+	}
+}
+
+func (f *flight) land(key ledger.Key) bool {
+	size, ok := f.waiting[key]
+	if ok {
+		f.bytes -= size
+		delete(f.waiting, key)
+	}
+	return ok
+}
+
+// refused returns why TRANSIT takes no more.
+func (f *flight) refused() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// unpublished returns the marked messages that are known not to be in TRANSIT.
+func (f *flight) unpublished() []ledger.Key {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.undo
+}
+
+// poll takes the receipts that have come.
+func (f *flight) poll() {
+	for {
+		select {
+		case keys, ok := <-f.receipts:
+			if !ok {
+				f.receipts = nil
+				return
+			}
+			f.accepted(keys)
+		default:
+			return
+		}
+	}
+}
+
+// accepted takes receipts; it answers whether one was waited for.
+func (f *flight) accepted(keys []string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, any := int64(0), false
+	for _, k := range keys {
+		key := ledger.Key(k)
+		any = f.land(key) || any
+		if f.mine[key] {
+			delete(f.mine, key)
+			n++
+		}
+	}
+	f.r.report.Delivered += n
+	if n > 0 {
+		f.r.show.delivered(n)
+	}
+	return any
+}
+
+func (f *flight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.waiting)
+}
+
+// errNoReceipts ends a wait in which nothing happened.
+var errNoReceipts = fault.Errorf(fault.BackPressure, "wait for receipts", "the destination has accepted nothing for a while")
+
+// waitForRoom waits until something landed.
+func (f *flight) waitForRoom(ctx context.Context) error {
+	was := f.count()
+	return f.wait(ctx, func() bool { return f.count() < was })
+}
+
+// waitForAll waits until nothing is in flight any more.
+func (f *flight) waitForAll(ctx context.Context) error {
+	return f.wait(ctx, func() bool { return f.count() == 0 })
+}
+
+// wait returns nil when done, and [errNoReceipts] when nothing landed for as long as the run's patience.
+func (f *flight) wait(ctx context.Context, done func() bool) error {
+	patience := time.NewTimer(f.r.w.cfg.Patience)
+	defer patience.Stop()
+	recheck := time.NewTicker(f.r.w.cfg.Recheck)
+	defer recheck.Stop()
+	for !done() {
+		landed := false
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-patience.C:
+			return errNoReceipts
+		case keys, ok := <-f.receipts:
+			if !ok {
+				f.receipts = nil
+				continue
+			}
+			landed = f.accepted(keys)
+		case <-recheck.C:
+			var err error
+			if landed, err = f.reread(ctx); err != nil {
+				return err
+			}
+		}
+		if landed {
+			patience.Reset(f.r.w.cfg.Patience)
+		}
+	}
+	return nil
+}
+
+// reread asks the index what has landed: a receipt may have been lost.
+func (f *flight) reread(ctx context.Context) (landed bool, err error) {
+	ix, err := f.r.hold.Reload(ctx)
+	if err != nil {
+		return false, err
+	}
+	f.r.index = ix
+	f.mu.Lock()
+	var gone, collected []string
+	for k := range f.waiting {
+		switch ix.State(k) {
+		case ledger.StateNew: // marked
+		case ledger.StateCollected, ledger.StateDeleting:
+			collected = append(collected, string(k))
+		default: // parked or deferred: it will not land in this run
+			gone = append(gone, string(k))
+		}
+	}
+	for _, k := range gone {
+		f.land(ledger.Key(k))
+		delete(f.mine, ledger.Key(k))
+	}
+	f.mu.Unlock()
+	return f.accepted(collected) || len(gone) > 0, nil
+}

@@ -1,0 +1,214 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/remote"
+	"go.uber.org/zap"
+)
+
+// candidate is a listed message that nobody has and nobody is bringing.
+type candidate struct {
+	item remote.Item
+	key  ledger.Key
+	// seen is the mark that an earlier attempt left, as it was read; empty if none.
+	seen string
+}
+
+// whatIsNew is step 4: listed − collected − skipped − parked − deferred − (marked, and held by TRANSIT or
+// under a live lease of a delivery; the last is judged by the script that marks).
+func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
+	if err := r.nameKeys(ctx); err != nil {
+		return nil, err
+	}
+	opened, err := r.openEpoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var held map[string]bool
+	if opened || r.index.Counts().Marked > 0 {
+		// Ask TRANSIT first, then read index and marks again: a message that was committed between the two is
+		// seen as collected; the other way round it would be seen nowhere.
+		if held, err = r.w.Transit.Held(ctx, r.acc.UID); err != nil {
+			return nil, fault.Wrap(fault.BackPressure, "ask transit what is in flight", err)
+		}
+		if r.index, err = r.hold.Reload(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.observe(ctx); err != nil {
+		return nil, err
+	}
+	var fresh []candidate
+	known := make(map[ledger.Key]bool)
+	for i, k := range r.keys {
+		if k == "" || held[string(k)] || known[k] {
+			continue
+		}
+		if r.index.State(k) != ledger.StateNew {
+			continue
+		}
+		m, _ := r.index.Mark(k)
+		known[k] = true
+		fresh = append(fresh, candidate{item: r.listing.Items[i], key: k, seen: m.Raw})
+	}
+	return fresh, nil
+}
+
+// nameKeys finds the key of every listed message.
+func (r *run) nameKeys(ctx context.Context) error {
+	r.keys = make([]ledger.Key, len(r.listing.Items))
+	var nameless []remote.Item
+	for i, it := range r.listing.Items {
+		switch {
+		case r.acc.Protocol == account.IMAP:
+			r.keys[i] = r.w.Keyer.IMAP(it.Mailbox, it.UIDValidity, it.UID)
+		case it.UniqueID != "":
+			r.keys[i] = r.w.Keyer.UniqueID(it.UniqueID)
+		default:
+			nameless = append(nameless, it)
+		}
+	}
+	if len(nameless) == 0 {
+		return nil
+	}
+	return r.contentKeys(ctx, nameless)
+}
+
+// contentKeys names the messages for which the server gave no unique-id, or one that it gave twice, by
+// the digest of their content. That costs a reading of each in every run.
+func (r *run) contentKeys(ctx context.Context, items []remote.Item) error {
+	at := make(map[int]int, len(r.listing.Items))
+	for i, it := range r.listing.Items {
+		at[it.Number] = i
+	}
+	return r.session.Fetch(ctx, items, func(f remote.Fetched) error {
+		if f.Err != nil {
+			r.failed(f.Item, f.Err)
+			return nil
+		}
+		h := sha256.New()
+		if _, err := io.Copy(h, f.Body); err != nil {
+			return err
+		}
+		r.keys[at[f.Item.Number]] = r.w.Keyer.Content(h.Sum(nil))
+		return nil
+	})
+}
+
+// openEpoch makes an index where there is none, and says whether it did. An account whose directory record
+// says that it had collected has lost its index: its policy decides.
+func (r *run) openEpoch(ctx context.Context) (bool, error) {
+	c := r.index.Counts()
+	epoch := r.hold.Epoch()
+	if epoch != "" && c.Collected+c.Skipped+c.Marked > 0 {
+		return false, nil
+	}
+	col, err := r.w.Directory.Collection(ctx, r.acc.UID)
+	if err != nil {
+		return false, err
+	}
+	if epoch != "" { // opened, but nothing came of it yet: is it on record?
+		if col.Epoch != epoch && len(r.listing.Items) > 0 {
+			err = r.w.Directory.PutCollection(ctx, r.acc.UID, directory.Collection{Epoch: epoch, Since: time.Now()})
+		}
+		return false, err
+	}
+	if epoch, err = r.newEpoch(ctx, col); err != nil {
+		return false, err
+	}
+	killpoint.Reach("worker.epoch-opened")
+	if len(r.listing.Items) == 0 {
+		return true, nil
+	}
+	return true, r.w.Directory.PutCollection(ctx, r.acc.UID, directory.Collection{Epoch: epoch, Since: time.Now()})
+}
+
+func (r *run) newEpoch(ctx context.Context, had directory.Collection) (string, error) {
+	epoch := rand.Text()
+	lost := had.Epoch != ""
+	if lost {
+		r.log.Warn("the UID index of this account is lost", zap.String("policy", string(r.acc.OnIndexLoss)), zap.Time("collecting_since", had.Since))
+	}
+	if lost && r.acc.OnIndexLoss == account.Baseline {
+		return epoch, r.baseline(ctx, epoch)
+	}
+	if err := r.hold.OpenEpoch(ctx, epoch); err != nil {
+		return "", err
+	}
+	return epoch, nil
+}
+
+// baseline passes over everything that is listed now. What TRANSIT still holds is left out: it is on its
+// way and arrives.
+func (r *run) baseline(ctx context.Context, epoch string) error {
+	held, err := r.w.Transit.Held(ctx, r.acc.UID)
+	if err != nil {
+		return fault.Wrap(fault.BackPressure, "ask transit what is in flight", err)
+	}
+	var skips []ledger.Item
+	for i, k := range r.keys {
+		if k != "" && !held[string(k)] {
+			skips = append(skips, ledger.Item{Key: k, Listed: r.listing.Items[i].Size})
+		}
+	}
+	if err := r.hold.OpenEpoch(ctx, epoch); err != nil {
+		return err
+	}
+	for len(skips) > 0 {
+		n := min(r.w.cfg.Batch, len(skips))
+		if err := r.hold.Skip(ctx, skips[:n]); err != nil {
+			return err
+		}
+		skips = skips[n:]
+	}
+	r.log.Info("baseline: what is listed now is passed over", zap.Int("messages", len(r.keys)))
+	return nil
+}
+
+// observe tells the ledger what a complete listing holds, so that it forgets what is gone.
+func (r *run) observe(ctx context.Context) error {
+	if !r.listing.Complete {
+		r.log.Warn("the listing contradicts itself; nothing is deleted or forgotten in this run", zap.String("note", r.listing.Note))
+		return nil
+	}
+	for _, k := range r.keys {
+		if k == "" {
+			return nil // a message without a name might be any of them
+		}
+	}
+	listed := make([]ledger.Item, len(r.keys))
+	for i, k := range r.keys {
+		listed[i] = ledger.Item{Key: k, Listed: r.listing.Items[i].Size}
+	}
+	if err := r.hold.Seen(ctx, listed, true); err != nil || r.index.Counts().Deleting == 0 {
+		return err
+	}
+	var err error
+	r.index, err = r.hold.Reload(ctx) // what was deleted is forgotten now; what came back with another size is new
+	return err
+}
+
+// failed notes a failure of one message; the run goes on.
+func (r *run) failed(it remote.Item, err error) {
+	r.report.Failed++
+	r.w.metrics.messages.WithLabelValues("failed").Inc()
+	name := fmt.Sprintf("message %d", it.Number)
+	if it.UID != 0 {
+		name = fmt.Sprintf("message with UID %d", it.UID)
+	}
+	r.log.Warn("a message is passed over in this run", zap.String("message", name), zap.Error(err))
+	if r.failures == nil {
+		r.failures = fmt.Errorf("%s: %w", name, err)
+	}
+}

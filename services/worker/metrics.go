@@ -1,0 +1,29 @@
+package worker
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	runs     *prometheus.CounterVec
+	messages *prometheus.CounterVec
+	bytes    prometheus.Counter
+	seconds  prometheus.Histogram
+	sessions prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mailferry_worker_runs_total", Help: "Runs that ended, by fault kind (empty: none), trigger and protocol.",
+		}, []string{"kind", "trigger", "protocol"}),
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mailferry_worker_messages_total", Help: "Messages by what happened: fetched, failed, deleted, parked.",
+		}, []string{"outcome"}),
+		bytes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "mailferry_worker_fetched_bytes_total", Help: "Octets of messages fetched."}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mailferry_worker_run_seconds", Help: "Length of runs.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 12)}),
+		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mailferry_worker_sessions", Help: "Remote sessions open now.",
+		}),
+	}
+	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions)
+	return m
+}

@@ -1,0 +1,237 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/queue"
+	"github.com/mailferry/mailferry/pkg/remote"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+	"go.uber.org/zap"
+)
+
+// The order of a run. Nothing here may change places without reading docs/architecture.md first:
+// the promise rests on it.
+//
+//  1. Job: load the account at the job's revision or newer. Gone or inactive: settle.
+//  2. Lock: take the lock of the remote mailbox and open the index in the same step. Held by a run of
+//     this account: coalesced. Held for another account: come back soon.
+//  3. Session: connect, secure, sign in, list.
+//  4. What is new: listed, less what the index, the marks and TRANSIT know.
+//  5. Fetch: mark, fetch, publish, in windows. (From here delivery works at the same time: it hands
+//     over, commits the key to the index and sends the receipt.)
+//  6. Wait for receipts, where something depends on them.
+//  7. Delete what is collected, where the account says so; QUIT.
+//  8. Settle: next due time, report, lock, job.
+//
+// A run that failed is settled with its verdict; one that was stopped from outside (drain, lost lock)
+// gives its job back.
+
+// run is one execution of a job.
+type run struct {
+	w       *Worker
+	claim   *queue.Claim
+	log     *zap.Logger
+	acc     account.Account
+	slot    ledger.Slot
+	hold    *ledger.Hold
+	session remote.Session
+	listing remote.Listing
+	keys    []ledger.Key // of listing.Items; "" where the message has none
+	index   *ledger.Index
+	report  *queue.Report
+	show    *progress
+	// failures is the first failure that concerns one message, not the session: the run goes on.
+	failures error
+}
+
+// errGone says that the account does not exist any more.
+var errGone = errors.New("account is gone")
+
+// maxStarts is how often a job may start without a finish before it counts as poison.
+const maxStarts = 3
+
+// handle executes a claim to its settlement. A panic of a run is a fault of kind internal, of this run only.
+func (w *Worker) handle(ctx context.Context, c *queue.Claim) {
+	keep, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while what was done is being settled
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		c.Keep(keep)
+	}()
+	defer func() {
+		stop()
+		<-kept
+	}()
+	log := w.Log.With(zap.String("account", c.Domain+"/"+c.Name), zap.String("job", c.ID), zap.String("trigger", string(c.Trigger)))
+	killpoint.Reach("worker.claimed")
+	if c.Err != nil {
+		w.bury(ctx, log, c, fault.New(fault.Internal, "job", c.Err))
+		return
+	}
+	again := true
+	for turn := 0; again && turn < 2; turn++ { // a trigger that came while the run went on is repeated once
+		r := &run{w: w, claim: c, log: log, show: newProgress(w.Queue, c.Job)}
+		var err error
+		again, err = r.execute(ctx, turn == 0)
+		if settled := r.settleJob(ctx, err, again && turn == 0); settled {
+			return
+		}
+	}
+}
+
+// execute does the steps of a run. It answers whether a trigger came meanwhile.
+func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("a run panicked", zap.Any("panic", p), zap.Stack("stack"))
+			err = fault.Errorf(fault.Internal, "run", "panic; see the log of worker %s", r.w.cfg.Name)
+		}
+	}()
+	if err := r.loadAccount(ctx); err != nil { // 1
+		return false, err
+	}
+	if err := r.lock(ctx, first); err != nil { // 2
+		return false, err
+	}
+	start := time.Now()
+	r.report = &queue.Report{
+		RunId: rand.Text(), JobId: r.claim.ID, AccountUid: r.acc.UID, Domain: r.acc.Domain, Name: r.acc.Name,
+		Trigger: r.claim.Trigger.Proto(), Worker: r.w.cfg.Name, StartedAt: stamp(start),
+	}
+	r.show.started(r.report)
+	killpoint.Reach("worker.locked")
+	err = r.underLock(r.hold.Context())
+	if err != nil && ctx.Err() == nil && context.Cause(r.hold.Context()) != nil && !errors.As(err, new(*ledger.BusyError)) {
+		if cause := context.Cause(r.hold.Context()); !errors.Is(cause, context.Canceled) {
+			err = fault.New(fault.Canceled, "lock", cause)
+		}
+	}
+	again = r.settle(ctx, err) // 8
+	r.w.metrics.seconds.Observe(time.Since(start).Seconds())
+	return again, err
+}
+
+// underLock does steps 3 to 7. ctx ends when the lock can no longer be trusted.
+func (r *run) underLock(ctx context.Context) error {
+	if r.hold.Starts() > maxStarts {
+		return errPoison
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.w.cfg.RunLimit,
+		fault.Errorf(fault.Timeout, "run", "took longer than %v; what is left is fetched next time", r.w.cfg.RunLimit))
+	defer cancel()
+	if err := r.open(ctx); err != nil { // 3
+		return err
+	}
+	r.w.metrics.sessions.Inc()
+	defer r.w.metrics.sessions.Dec()
+	defer r.session.Abort()        // without effect after a Close in order
+	fresh, err := r.whatIsNew(ctx) // 4
+	if err != nil {
+		return err
+	}
+	r.report.New = int64(len(fresh))
+	r.show.listed(r.report)
+	killpoint.Reach("worker.listed")
+	if len(fresh) > 0 || r.deletes() {
+		if err := r.fetchAndDelete(ctx, fresh); err != nil { // 5, 6, 7
+			return err
+		}
+	} else if err := r.session.Close(ctx); err != nil {
+		r.log.Debug("close", zap.Error(err)) // nothing was asked of the session: nothing depends on its end
+	}
+	return r.failures
+}
+
+// loadAccount is step 1.
+func (r *run) loadAccount(ctx context.Context) error {
+	c := r.claim
+	a, err := r.w.Directory.AccountAt(ctx, c.Domain, c.Name, c.AccountUID, c.Revision)
+	if errors.Is(err, directory.ErrNotFound) {
+		return errGone
+	}
+	if err != nil {
+		return giveBack(fmt.Errorf("load account: %w", err))
+	}
+	r.acc = a
+	if !a.Active {
+		return errInactive
+	}
+	r.slot, err = ledger.SlotOfAccount(a)
+	return err
+}
+
+// lock is step 2.
+func (r *run) lock(ctx context.Context, first bool) error {
+	var err error
+	r.hold, err = r.w.Ledger.Acquire(ctx, ledger.AcquireRequest{
+		Slot: r.slot, Account: r.acc.UID, Job: r.claim.ID, Owner: r.w.cfg.Name, PerAccount: !r.w.settings.Load().POP3Locking,
+	})
+	var busy *ledger.BusyError
+	switch {
+	case err == nil:
+		r.index = r.hold.Index()
+		return nil
+	case !errors.As(err, &busy):
+		return giveBack(err)
+	case busy.Same && (r.claim.Delivered > 1 || !first):
+		// Our own dead worker may hold it still: the job must outlive its stale lock.
+		return &postponed{delay: busy.TTL + time.Second, cause: err}
+	case busy.Same:
+		return errCoalesced
+	default:
+		return &postponed{delay: min(r.w.cfg.BusyRetry*time.Duration(r.claim.Delivered), 30*time.Second), cause: err}
+	}
+}
+
+// open is step 3: it returns with the mailbox listed.
+func (r *run) open(ctx context.Context) error {
+	password, err := r.w.Vault.Unseal(r.acc.SealedPassword, r.acc.SealContext())
+	if err != nil {
+		return err
+	}
+	host, port, err := r.acc.HostPort()
+	if err != nil {
+		return fault.New(fault.Policy, "account", err)
+	}
+	d := remote.Dialer{
+		DialContext: r.w.cfg.DialContext, TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
+	}
+	t := remote.Target{Host: host, Port: port, TLS: r.acc.TLS, Username: r.acc.Username, Password: password, APOP: r.acc.APOP}
+	r.session, err = dial(ctx, r.acc.Protocol, d, t)
+	if err != nil {
+		return err
+	}
+	r.report.Tls = r.session.Info().TLS
+	if r.listing, err = r.session.List(ctx); err != nil {
+		r.session.Abort()
+		return err
+	}
+	r.report.Listed = int64(len(r.listing.Items))
+	return nil
+}
+
+// deletes says whether collected messages are to go at the remote server in this run. A listing that
+// contradicts itself deletes nothing.
+func (r *run) deletes() bool {
+	if r.acc.After != account.Delete || !r.listing.Complete {
+		return false
+	}
+	for _, k := range r.keys {
+		if s := r.index.State(k); s == ledger.StateCollected || s == ledger.StateDeleting {
+			return true
+		}
+	}
+	return false
+}
+
+// shown is what a fault of the run looks like in its report.
+func shown(err error) *mailferryv1.Fault { return fault.Proto(err) }

@@ -1,0 +1,186 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/queue"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// How a run can end without a verdict of its own.
+var (
+	errInactive  = errors.New("account is not active")
+	errCoalesced = errors.New("coalesced with the run that is going on")
+	errPoison    = fault.Errorf(fault.Internal, "run", "started %d times without reaching its end", maxStarts)
+)
+
+// postponed gives the job back for a while.
+type postponed struct {
+	delay time.Duration
+	cause error
+}
+
+func (p *postponed) Error() string { return p.cause.Error() }
+func (p *postponed) Unwrap() error { return p.cause }
+
+// giveBack is for what went wrong on our side before the lock was held: nothing was done, another worker
+// may do better.
+func giveBack(err error) error { return &postponed{delay: time.Second, cause: err} }
+
+// settleTimeout bounds what is done for a run after it has ended, also when the worker is told to stop.
+const settleTimeout = 15 * time.Second
+
+// settle is step 8 as far as it needs the lock: verdict, report, lock. It answers whether a trigger came
+// meanwhile.
+func (r *run) settle(ctx context.Context, err error) (again bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	now := time.Now()
+	kind := fault.KindOf(err)
+	r.report.FinishedAt, r.report.Fault = stamp(now), shown(err)
+	killpoint.Reach("worker.before-settle")
+	if kind != fault.Canceled {
+		r.verdict(ctx, kind, err, now)
+	}
+	if r.report.New > 0 || r.report.Deleted > 0 || err != nil {
+		if err := r.w.Queue.PutReport(ctx, r.report); err != nil {
+			r.log.Warn("run report is not kept", zap.Error(err))
+		}
+	}
+	killpoint.Reach("worker.reported")
+	if kind != fault.Canceled {
+		if err := r.hold.Finish(ctx); err != nil {
+			r.log.Debug("finish", zap.Error(err))
+		}
+	}
+	again, rerr := r.hold.Release(ctx)
+	if rerr != nil {
+		r.log.Debug("release", zap.Error(rerr)) // the lock lapses by itself
+	}
+	r.w.metrics.runs.WithLabelValues(kind.String(), string(r.claim.Trigger), string(r.acc.Protocol)).Inc()
+	r.w.metrics.messages.WithLabelValues("deleted").Add(float64(r.report.Deleted))
+	r.logEnd(err)
+	return again && kind != fault.Canceled
+}
+
+// verdict writes what the run came to into the due index.
+func (r *run) verdict(ctx context.Context, kind fault.Kind, err error, now time.Time) {
+	var notBefore time.Time
+	if kind != fault.None {
+		n := 1
+		if e, _, gerr := r.w.Due.Get(ctx, r.acc.UID); gerr == nil {
+			n += e.Failures
+		}
+		notBefore = now.Add(kind.Backoff(n))
+		if errors.Is(err, errPoison) {
+			notBefore = now.Add(time.Hour)
+		}
+		if u := fault.UntilOf(err); u.After(notBefore) {
+			notBefore = u
+		}
+	}
+	if err := r.w.Due.Settle(ctx, r.acc.UID, kind, notBefore, now); err != nil {
+		r.log.Warn("verdict is not kept; the schedule goes on", zap.Error(err))
+	}
+}
+
+func (r *run) logEnd(err error) {
+	rep := r.report
+	fields := []zap.Field{
+		zap.String("run", rep.RunId), zap.Int64("listed", rep.Listed), zap.Int64("new", rep.New), zap.Int64("fetched", rep.Fetched),
+		zap.Int64("delivered", rep.Delivered), zap.Int64("deleted", rep.Deleted), zap.Int64("failed", rep.Failed), zap.Int64("bytes", rep.Bytes),
+		zap.Duration("took", rep.FinishedAt.AsTime().Sub(rep.StartedAt.AsTime())), zap.String("tls", rep.Tls),
+	}
+	if err != nil {
+		r.log.Warn("run failed", append(fields, zap.String("kind", fault.KindOf(err).String()), zap.Error(err))...)
+		return
+	}
+	if rep.New > 0 || rep.Deleted > 0 {
+		r.log.Info("run", fields...)
+		return
+	}
+	r.log.Debug("nothing new", fields...)
+}
+
+// settleJob is the rest of step 8: the job. It answers false if the run is to be repeated at once.
+func (r *run) settleJob(ctx context.Context, err error, again bool) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if again {
+		return false
+	}
+	c := r.claim
+	var wait *postponed
+	var qerr error
+	switch {
+	case errors.As(err, &wait):
+		r.log.Debug("job is given back", zap.Duration("for", wait.delay), zap.Error(err))
+		qerr = c.Nak(ctx, wait.delay)
+	case errors.Is(err, errGone):
+		r.log.Info("account is gone")
+		_ = r.w.Due.Remove(ctx, c.AccountUID)
+		r.answer(fault.New(fault.NotFound, "account "+c.Domain+"/"+c.Name, errGone))
+		qerr = c.Ack(ctx)
+	case errors.Is(err, errInactive):
+		r.answer(fault.New(fault.Policy, "account "+r.acc.Ref(), errInactive))
+		qerr = c.Ack(ctx)
+	case errors.Is(err, errCoalesced):
+		r.show.coalesced()
+		qerr = c.Ack(ctx)
+	case errors.Is(err, errPoison):
+		r.show.done(r.report)
+		r.w.bury(ctx, r.log, c, err)
+	case fault.KindOf(err) == fault.Canceled:
+		qerr = c.Nak(ctx, 0)
+	default:
+		if r.report == nil { // refused before the lock was held
+			r.answer(err)
+		} else {
+			r.show.done(r.report)
+		}
+		killpoint.Reach("worker.before-ack")
+		qerr = c.Ack(ctx)
+	}
+	if qerr != nil {
+		r.log.Warn("job is not settled and comes back", zap.Error(qerr))
+	}
+	return true
+}
+
+// answer tells a caller who waits why nothing was run.
+func (r *run) answer(err error) {
+	now := stamp(time.Now())
+	c := r.claim
+	r.show.done(&queue.Report{
+		JobId: c.ID, AccountUid: c.AccountUID, Domain: c.Domain, Name: c.Name, Trigger: c.Trigger.Proto(),
+		Worker: r.w.cfg.Name, StartedAt: now, FinishedAt: now, Fault: shown(err),
+	})
+}
+
+// bury puts a job that cannot be brought to its end into DEAD and takes it off the queue, so that it does
+// not stand in its account's way. The order matters: a job that is in neither place would be forgotten.
+func (w *Worker) bury(ctx context.Context, log *zap.Logger, c *queue.Claim, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	log.Error("poison job", zap.Error(err))
+	letter := &mailferryv1.DeadLetter{
+		BuriedAt: stamp(time.Now()), Fault: shown(err), JobId: c.ID, AccountUid: c.AccountUID, Domain: c.Domain, Name: c.Name,
+	}
+	if err := w.Transit.Bury(ctx, letter); err != nil {
+		log.Warn("poison job is not buried and comes back", zap.Error(err))
+		_ = c.Nak(ctx, time.Minute)
+		return
+	}
+	if err := c.Term(ctx, fmt.Sprintf("poison: %s", fault.KindOf(err))); err != nil {
+		log.Warn("poison job comes back", zap.Error(err))
+	}
+}
+
+func stamp(t time.Time) *timestamppb.Timestamp { return timestamppb.New(t) }
