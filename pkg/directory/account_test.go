@@ -313,36 +313,41 @@ func TestOperationsOutliveARestart(t *testing.T) {
 
 func TestAnAttemptWhoseAnswerWasLostIsRecognised(t *testing.T) {
 	t.Parallel()
-	d, n := newDirectory(t)
-	// The answers to writes are lost: the first publication of each write is swallowed after it was stored.
-	ctx := limited(t, 30*time.Second)
-	value := []byte("v1")
-	w := write{key: "k", value: value, decide: func(there *entry) error {
-		if there != nil {
-			return ErrExists
-		}
-		return nil
-	}}
-	if _, err := d.accounts.put(ctx, "k", value, nil, new(uint64)); err != nil {
+	_, n := newDirectory(t)
+	ctx := limited(t, 60*time.Second)
+	_, js, dial := deafConnection(t, n, "HPUB $KV.")
+	d, err := Open(ctx, js, Config{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := d.accounts.find(ctx, "k")
-	if err != nil || there == nil || !w.left(*there) {
-		t.Fatalf("what a write left is not recognised: %+v, %v", there, err)
+	lose := func() { dial.armed.Store(true) }
+	lost := func(what string, err error) {
+		t.Helper()
+		if err != nil || dial.armed.Load() {
+			t.Fatalf("%s: %v", what, err)
+		}
 	}
-	other := w
-	other.value = []byte("v2")
-	if other.left(*there) {
-		t.Fatal("what another write left is taken as ours")
+	lose()
+	a, err := d.CreateAccount(ctx, acc("example.com", "x"))
+	lost("create", err)
+	lose()
+	if _, err := d.CreateAccount(ctx, acc("example.com", "x")); !errors.Is(err, ErrExists) {
+		t.Fatalf("another one's record is taken as ours: %v", err)
 	}
-	if _, err := d.accounts.do(ctx, "test", w); !errors.Is(err, ErrExists) {
-		t.Fatalf("a first attempt took the record of another writer as its own: %v", err)
+	dial.armed.Store(false)
+	edit := a
+	edit.Username = "bob"
+	lose()
+	b, err := d.UpdateAccount(ctx, edit)
+	lost("update", err)
+	if got, err := d.Account(ctx, "example.com", "x"); err != nil || !reflect.DeepEqual(got, b) || b.Revision <= a.Revision {
+		t.Fatalf("got %+v, want %+v, %v", got, b, err)
 	}
-	gone := write{key: "k", header: tombstone("u1")}
-	if gone.left(*there) || !gone.left(entry{deleted: true, uid: "u1"}) || gone.left(entry{deleted: true, uid: "u2"}) {
-		t.Fatal("tombstones are not told apart")
+	lose()
+	lost("delete", d.DeleteAccount(ctx, "example.com", "x", b.Revision))
+	if _, err := d.AccountAt(ctx, "example.com", "x", a.UID, b.Revision); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("after its removal: %v", err)
 	}
-	_ = n
 }
 
 func BenchmarkAccountAt(b *testing.B) {

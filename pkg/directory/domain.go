@@ -3,7 +3,6 @@ package directory
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
@@ -36,10 +35,9 @@ func (d *Directory) Domains(ctx context.Context) ([]Domain, error) {
 	return out, nil
 }
 
-func byToken(a, b string) int {
-	x, _ := untoken(a)
-	y, _ := untoken(b)
-	return strings.Compare(x, y)
+func byToken(key string) string {
+	s, _ := untoken(key)
+	return s
 }
 
 // Domain returns a domain as its leader has it.

@@ -49,14 +49,28 @@ func (d *Directory) Accounts(ctx context.Context, domain string) iter.Seq2[accou
 }
 
 // byAccount orders keys by domain and name.
-func byAccount(a, b string) int {
-	ad, an, _ := accountOfKey(a)
-	bd, bn, _ := accountOfKey(b)
-	return cmp.Or(strings.Compare(ad, bd), strings.Compare(an, bn), strings.Compare(a, b))
+func byAccount(key string) string {
+	domain, name, _ := accountOfKey(key)
+	return domain + "\x00" + name
 }
 
-// list yields the live entries whose keys match filter. An error ends it.
-func (b *bucket) list(ctx context.Context, op, filter string, order func(a, b string) int) iter.Seq2[entry, error] {
+// sortBy sorts keys by what order makes of them.
+func sortBy(keys []string, order func(key string) string) {
+	type ranked struct{ rank, key string }
+	all := make([]ranked, len(keys))
+	for i, key := range keys {
+		all[i] = ranked{order(key), key}
+	}
+	slices.SortFunc(all, func(a, b ranked) int {
+		return cmp.Or(strings.Compare(a.rank, b.rank), strings.Compare(a.key, b.key))
+	})
+	for i := range all {
+		keys[i] = all[i].key
+	}
+}
+
+// list yields the live entries whose keys match filter, sorted by order within a page. An error ends it.
+func (b *bucket) list(ctx context.Context, op, filter string, order func(key string) string) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		last := "" // of the pages before
 		for offset := 0; ; {
@@ -75,7 +89,7 @@ func (b *bucket) list(ctx context.Context, op, filter string, order func(a, b st
 			if len(keys) > 0 {
 				last = slices.Max(keys)
 			}
-			slices.SortFunc(keys, order)
+			sortBy(keys, order)
 			for chunk := range slices.Chunk(keys, batch) {
 				if !b.chunk(ctx, op, chunk, p.upTo, yield) {
 					return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/testenv"
 	"github.com/nats-io/nats.go"
 )
 
@@ -97,6 +98,31 @@ func TestListsAreOfADomainInOrder(t *testing.T) {
 		if err == nil {
 			t.Fatal("a list went on without its context")
 		}
+	}
+}
+
+// The server names at most 100,000 keys at a time.
+func TestAListOfManyPages(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	a := create(t, d, "a.example", "first")
+	z := create(t, d, "z.example", "last")
+	for i := range 100_500 {
+		if err := n.Conn.PublishMsg(&nats.Msg{Subject: d.accounts.root + accountKey("m.example", fmt.Sprint("n", i)), Header: tombstone("u")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testenv.Eventually(t, 60*time.Second, "all are stored", func() bool {
+		s, err := n.JS.Stream(context.Background(), d.accounts.stream)
+		return err == nil && s.CachedInfo().State.Msgs == 100_502
+	})
+	got := listed(t, d, "")
+	if len(got) != 2 || got[0].UID != a.UID || got[1].UID != z.UID {
+		t.Fatalf("got %v", refs(got))
+	}
+	p, err := d.accounts.page(limited(t, 10*time.Second), ">", 100_000)
+	if err != nil || len(p.keys) != 502 || p.total != 100_502 {
+		t.Fatalf("the second page has %d of %d keys, %v", len(p.keys), p.total, err)
 	}
 }
 

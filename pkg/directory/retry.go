@@ -82,10 +82,16 @@ func missing(err error) bool {
 		errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
 }
 
+// noReplicas is the server's code for more replicas than it has peers for, because it is no cluster.
+const noReplicas jetstream.ErrorCode = 10074
+
 // passing says whether err may be gone at the next attempt.
 func passing(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
+		if api.ErrorCode == noReplicas {
+			return false
+		}
 		return api.Code == 503 || api.Code == 500 || api.Code == 408
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||

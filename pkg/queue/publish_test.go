@@ -83,13 +83,27 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 
 func TestAnAttemptWhoseAnswerWasLostCountsAsQueued(t *testing.T) {
 	t.Parallel()
-	q, _ := newQueue(t, testAckWait)
-	ctx := limited(t, 10*time.Second)
-	publish(t, q, job("a", Manual))
-	subject, _, _ := job("a", Manual).encode()
-	if !q.holds(ctx, subject, job("a", Manual).ID) || q.holds(ctx, subject, "another") {
-		t.Fatal("the job in the queue is not told from another")
+	_, n := newQueue(t, testAckWait)
+	ctx := limited(t, 20*time.Second)
+	nc, js, d := deafConnection(t, n, subjectOf(Manual, "a"))
+	q, err := Open(ctx, nc, js, Config{AckWait: testAckWait})
+	if err != nil {
+		t.Fatal(err)
 	}
+	d.armed.Store(true)
+	if err := q.Publish(ctx, job("a", Manual)); err != nil {
+		t.Fatalf("a job that was queued: %v", err)
+	}
+	if d.armed.Load() {
+		t.Fatal("no answer was lost")
+	}
+	d.armed.Store(true)
+	other := job("a", Manual)
+	other.ID = "another"
+	if err := q.Publish(ctx, other); !errors.Is(err, ErrCoalesced) {
+		t.Fatalf("a job that was refused: %v", err)
+	}
+	pending(t, q, 1)
 }
 
 func TestPublishOutlivesRestartAndLossOfTheStream(t *testing.T) {
