@@ -227,7 +227,7 @@ func (d *Dovecot) launch() error {
 	var out bytes.Buffer
 	d.cmd, d.exited = exec.Command("dovecot", "-F", "-c", path), make(chan struct{})
 	d.cmd.Stdout, d.cmd.Stderr = &out, &out
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	d.cmd.SysProcAttr = ownGroup()
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
