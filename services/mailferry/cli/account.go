@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
@@ -30,7 +29,7 @@ type AccountAddCmd struct {
 	Ref         Ref           `arg:"" name:"domain/name" help:"The account's domain and its name in it."`
 	Protocol    string        `enum:"pop3,imap" required:"" help:"Protocol of the remote server: ${enum}."`
 	Host        string        `required:"" placeholder:"HOST[:PORT]" help:"The remote server."`
-	User        string        `required:"" help:"User name at the remote server."`
+	Username    string        `required:"" help:"User name at the remote server."`
 	ForwardTo   string        `required:"" placeholder:"ADDRESS" help:"Local address that gets the mail."`
 	TLS         string        `name:"tls" enum:"detect,direct,disable" default:"detect" help:"How the session is secured: detect (upgrade when offered), direct (from the first byte) or disable."`
 	Interval    time.Duration `placeholder:"DURATION" help:"Fetch at this interval instead of the global one."`
@@ -44,9 +43,9 @@ type AccountAddCmd struct {
 func (*AccountAddCmd) Help() string {
 	return `Examples:
   mailferry account add example.com/gmail-alice --protocol imap --host imap.gmail.com --tls direct \
-      --user alice@gmail.com --forward-to alice@example.com
+      --username alice@gmail.com --forward-to alice@example.com
   pass show isp | mailferry account add example.com/isp --protocol pop3 --host pop.isp.net \
-      --user alice --forward-to alice@example.com --after delete --interval 5m --password-stdin
+      --username alice --forward-to alice@example.com --after delete --interval 5m --password-stdin
 
 Without --password-file or --password-stdin the password is asked for.`
 }
@@ -59,7 +58,7 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	}
 	a := account.Account{
 		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, Protocol: account.Protocol(c.Protocol),
-		Host: c.Host, Username: c.User, TLS: account.TLSMode(c.TLS), APOP: c.APOP, ForwardTo: c.ForwardTo,
+		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, ForwardTo: c.ForwardTo,
 		Interval: c.Interval, After: account.After(c.After), OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
 	}
 	password, err := c.Password.read(env, c.Ref.String())
@@ -214,11 +213,4 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 // proto returns the reference as the API wants it.
 func (r Ref) proto() *mailferryv1.AccountRef {
 	return &mailferryv1.AccountRef{Domain: r.Domain, Name: r.Name}
-}
-
-func duration(d time.Duration) *durationpb.Duration {
-	if d <= 0 {
-		return nil
-	}
-	return durationpb.New(d)
 }

@@ -21,7 +21,7 @@ type AccountEditCmd struct {
 	Ref         Ref            `arg:"" name:"domain/name" help:"The account."`
 	Protocol    *string        `enum:"pop3,imap" help:"Protocol of the remote server: ${enum}."`
 	Host        *string        `placeholder:"HOST[:PORT]" help:"The remote server."`
-	User        *string        `help:"User name at the remote server."`
+	Username    *string        `help:"User name at the remote server."`
 	ForwardTo   *string        `placeholder:"ADDRESS" help:"Local address that gets the mail."`
 	TLS         *string        `name:"tls" enum:"detect,direct,disable" help:"How the session is secured: ${enum}."`
 	Interval    *time.Duration `placeholder:"DURATION" help:"Fetch at this interval; 0 for the global one."`
@@ -38,7 +38,7 @@ func (*AccountEditCmd) Help() string {
 	return `Examples:
   mailferry account edit example.com/isp --ask-password
   mailferry account edit example.com/isp --host pop2.isp.net       (the same mailbox on a new host)
-  mailferry account edit example.com/isp --user bob --new-mailbox  (another mailbox)
+  mailferry account edit example.com/isp --username bob --new-mailbox  (another mailbox)
   mailferry account edit example.com/isp --no-active
 
 Where protocol, host, port or user change, the record of what was collected is taken along, so that
@@ -100,7 +100,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 }
 
 func (c *AccountEditCmd) changes() bool {
-	for _, p := range []*string{c.Protocol, c.Host, c.User, c.ForwardTo, c.TLS, c.After, c.OnIndexLoss} {
+	for _, p := range []*string{c.Protocol, c.Host, c.Username, c.ForwardTo, c.TLS, c.After, c.OnIndexLoss} {
 		if p != nil {
 			return true
 		}
@@ -111,7 +111,7 @@ func (c *AccountEditCmd) changes() bool {
 func (c *AccountEditCmd) apply(a *account.Account) {
 	set(&a.Protocol, c.Protocol)
 	set(&a.Host, c.Host)
-	set(&a.Username, c.User)
+	set(&a.Username, c.Username)
 	set(&a.ForwardTo, c.ForwardTo)
 	set(&a.TLS, c.TLS)
 	set(&a.After, c.After)

@@ -31,7 +31,7 @@ func TestGolden(t *testing.T) {
 		{"account-edit-nothing", "account edit example.com/gmail-alice", 2},
 		{"account-remove", "account remove example.com/gmail-alice --yes", 0},
 		{"account-remove-no-terminal", "account remove example.com/gmail-alice", 2},
-		{"account-add-no-password", "account add a.example/x --protocol pop3 --host h --user u --forward-to u@a.example", 2},
+		{"account-add-no-password", "account add a.example/x --protocol pop3 --host h --username u --forward-to u@a.example", 2},
 		{"bad-ref", "account show gmail-alice", 2},
 		{"bad-command", "acount list", 2},
 		{"index-reset", "index reset example.com/gmail-alice -y", 0},
@@ -166,7 +166,7 @@ func TestThePasswordComesFromAFileStdinOrTheTerminal(t *testing.T) {
 			f := &fake{}
 			s := newShell(t, f)
 			s.stdin, s.password = tt.stdin, tt.typed
-			r := s.run(strings.Fields("account add a.example/x --protocol pop3 --host h --user u --forward-to u@a.example --interval 5m --after delete " + tt.args)...)
+			r := s.run(strings.Fields("account add a.example/x --protocol pop3 --host h --username u --forward-to u@a.example --interval 5m --after delete " + tt.args)...)
 			if r.code != tt.code || f.created.GetPassword() != tt.want {
 				t.Fatalf("%+v, password %q", r, f.created.GetPassword())
 			}

@@ -1,0 +1,156 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"go.uber.org/zap"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/fault"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// cleanTime bounds the work after a deletion; it goes on when the caller is gone.
+const cleanTime = 30 * time.Second
+
+// account returns the account a request names.
+func (s *Service) account(ctx context.Context, ref *mailferryv1.AccountRef) (account.Account, error) {
+	if ref.GetDomain() == "" || ref.GetName() == "" {
+		return account.Account{}, errField("ref", "want the domain and the name of an account")
+	}
+	domain, err := domainName(ref.GetDomain(), false)
+	if err != nil {
+		return account.Account{}, err
+	}
+	name := strings.TrimSpace(ref.GetName())
+	if len(name) > account.MaxNameLen {
+		return account.Account{}, errField("name", "is longer than %d bytes", account.MaxNameLen)
+	}
+	a, err := s.Directory.Account(ctx, domain, name)
+	if errors.Is(err, directory.ErrNotFound) {
+		return a, errNoAccount(fault.Clean(domain + "/" + name))
+	}
+	return a, asError("account "+fault.Clean(domain+"/"+name), err)
+}
+
+// domainName returns the form a domain is stored in.
+func domainName(s string, optional bool) (string, error) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	if s == "" && optional {
+		return "", nil
+	}
+	if err := account.ValidateDomain(s); err != nil {
+		return "", errInvalid(err)
+	}
+	return s, nil
+}
+
+// public returns the form of an account that leaves control: without its password.
+func public(a account.Account) *mailferryv1.Account {
+	p := a.Proto()
+	p.SealedPassword = nil
+	return p
+}
+
+// CreateAccount adds an account.
+func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAccountRequest) (*mailferryv1.CreateAccountResponse, error) {
+	if req.GetAccount() == nil {
+		return nil, errField("account", "is missing")
+	}
+	a := account.FromProto(req.GetAccount())
+	a.UID, a.Revision, a.SealedPassword = "", 0, nil
+	a.CredentialVersion, a.CreatedAt, a.UpdatedAt = 1, time.Time{}, time.Time{}
+	a = a.WithDefaults()
+	if err := a.Validate(); err != nil {
+		return nil, errInvalid(err)
+	}
+	if err := account.ValidatePassword(req.GetPassword()); err != nil {
+		return nil, errInvalid(err)
+	}
+	slot, err := slotOf(a)
+	if err != nil {
+		return nil, err
+	}
+	a.UID = directory.NewUID() // before it is stored: the password is sealed under it
+	if a.SealedPassword, err = s.Vault.Seal(req.GetPassword(), a.SealContext()); err != nil {
+		return nil, asError("account "+a.Ref(), err)
+	}
+	a, err = s.create(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if a.Active {
+		// The planner enrols it too, from the change feed: an error here delays nothing for long.
+		if err := s.Ledger.Enroll(ctx, slot, a.UID); err != nil {
+			s.Log.Warn("account is not enrolled yet", zap.String("account", a.Ref()), zap.Error(err))
+		}
+	}
+	return &mailferryv1.CreateAccountResponse{Account: public(a)}, nil
+}
+
+func (s *Service) create(ctx context.Context, a account.Account) (account.Account, error) {
+	ref := a.Ref()
+	a, err := s.Directory.CreateAccount(ctx, a)
+	if errors.Is(err, directory.ErrExists) {
+		return a, refusal(connect.CodeAlreadyExists, fault.Policy,
+			"choose another name, or change it with 'mailferry account edit "+ref+"'", "account %s exists already", ref)
+	}
+	return a, asError("account "+ref, err)
+}
+
+// GetAccount answers an account and its state.
+func (s *Service) GetAccount(ctx context.Context, req *mailferryv1.GetAccountRequest) (*mailferryv1.GetAccountResponse, error) {
+	a, err := s.account(ctx, req.GetRef())
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.state(ctx, a)
+	if err != nil {
+		return nil, asError("account "+a.Ref(), err)
+	}
+	return &mailferryv1.GetAccountResponse{Account: public(a), State: state}, nil
+}
+
+// DeleteAccount removes an account and what it left behind: the tombstone first, so that no run starts
+// any more.
+func (s *Service) DeleteAccount(ctx context.Context, req *mailferryv1.DeleteAccountRequest) (*mailferryv1.DeleteAccountResponse, error) {
+	a, err := s.account(ctx, req.GetRef())
+	if err != nil {
+		return nil, err
+	}
+	switch err := s.Directory.DeleteAccount(ctx, a.Domain, a.Name, a.Revision); {
+	case errors.Is(err, directory.ErrConflict):
+		return nil, errChanged(a)
+	case errors.Is(err, directory.ErrNotFound):
+		return nil, errNoAccount(a.Ref())
+	case err != nil:
+		return nil, asError("account "+a.Ref(), err)
+	}
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	defer cancel()
+	if err := s.erase(clean, a); err != nil {
+		s.Log.Error("a removed account left something behind", zap.String("account", a.Ref()), zap.String("uid", a.UID), zap.Error(err))
+		return nil, refusal(connect.CodeInternal, fault.KindOf(err), "it is fetched no more; what is left takes room only",
+			"account %s is removed, but not all it left behind: %s", a.Ref(), fault.Proto(err).GetMessage())
+	}
+	return &mailferryv1.DeleteAccountResponse{}, nil
+}
+
+// erase removes what an account left behind. Each step is tried, whatever became of those before.
+func (s *Service) erase(ctx context.Context, a account.Account) error {
+	slot, err := slotOf(a)
+	if err == nil {
+		err = s.Ledger.Erase(ctx, slot, a.UID)
+	}
+	return errors.Join(err, s.Transit.EraseAccount(ctx, a.UID), s.Queue.EraseRuns(ctx, a.UID), s.Directory.DeleteCollection(ctx, a.UID))
+}
+
+func errChanged(a account.Account) error {
+	return refusal(connect.CodeAborted, fault.Policy, "read it again and repeat the change",
+		"account %s was changed by somebody else meanwhile", a.Ref())
+}

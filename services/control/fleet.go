@@ -1,0 +1,220 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/route"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// checkTime bounds the check of a component.
+const checkTime = 5 * time.Second
+
+// GetStatus answers what the fleet is doing. A part that does not answer is shown, not an error: the status
+// is asked for when something is wrong.
+func (s *Service) GetStatus(ctx context.Context, _ *mailferryv1.GetStatusRequest) (*mailferryv1.GetStatusResponse, error) {
+	out := &mailferryv1.GetStatusResponse{}
+	checks := maps.Clone(s.Checks)
+	if checks == nil {
+		checks = map[string]func(context.Context) error{}
+	}
+	checks["directory"] = func(ctx context.Context) error {
+		var all, active int64
+		for a, err := range s.Directory.Accounts(ctx, "") {
+			if err != nil {
+				return err
+			}
+			all++
+			if a.Active {
+				active++
+			}
+		}
+		out.Accounts, out.AccountsActive = all, active
+		return nil
+	}
+	checks["queue"] = func(ctx context.Context) error {
+		n, err := s.Queue.Pending(ctx)
+		out.JobsQueued = int64(n)
+		return err
+	}
+	checks["transit"] = func(ctx context.Context) error {
+		st, err := s.Transit.Stats(ctx)
+		out.MessagesInTransit, out.BytesInTransit, out.Dead = st.Messages, st.Bytes, st.Dead
+		return err
+	}
+	out.Components = runChecks(ctx, checks)
+	return out, nil
+}
+
+// runChecks runs all checks at once, each within its time.
+func runChecks(ctx context.Context, checks map[string]func(context.Context) error) []*mailferryv1.Component {
+	names := slices.Sorted(maps.Keys(checks))
+	out := make([]*mailferryv1.Component, len(names))
+	var g errgroup.Group
+	for i, name := range names {
+		g.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, checkTime)
+			defer cancel()
+			c := &mailferryv1.Component{Name: name, Ok: true}
+			if err := checks[name](ctx); err != nil {
+				c.Ok, c.Detail = false, fault.Proto(err).GetMessage()
+			}
+			out[i] = c
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return out
+}
+
+// ListDomains answers the domains, sorted by name.
+func (s *Service) ListDomains(ctx context.Context, _ *mailferryv1.ListDomainsRequest) (*mailferryv1.ListDomainsResponse, error) {
+	domains, err := s.Directory.Domains(ctx)
+	if err != nil {
+		return nil, asError("domains", err)
+	}
+	slices.SortFunc(domains, func(a, b directory.Domain) int { return strings.Compare(a.Name, b.Name) })
+	out := &mailferryv1.ListDomainsResponse{}
+	for _, d := range domains {
+		out.Domains = append(out.Domains, protoDomain(d))
+	}
+	return out, nil
+}
+
+func protoDomain(d directory.Domain) *mailferryv1.Domain {
+	return &mailferryv1.Domain{Name: d.Name, Destination: d.Destination, Revision: d.Revision}
+}
+
+// checkDestination refuses what delivery could not use.
+func checkDestination(s string) error {
+	if s == "" {
+		return nil
+	}
+	if _, err := route.ParseDestination(s); err != nil {
+		return errField("destination", "%s", strings.TrimPrefix(err.Error(), "destination: "))
+	}
+	return nil
+}
+
+// PutDomain adds or changes a domain.
+func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainRequest) (*mailferryv1.PutDomainResponse, error) {
+	name, err := domainName(req.GetDomain().GetName(), false)
+	if err != nil {
+		return nil, err
+	}
+	d := directory.Domain{Name: name, Destination: strings.TrimSpace(req.GetDomain().GetDestination()), Revision: req.GetDomain().GetRevision()}
+	if err := checkDestination(d.Destination); err != nil {
+		return nil, err
+	}
+	there, err := s.Directory.Domain(ctx, name)
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		if d.Revision != 0 {
+			return nil, errNoDomain(name)
+		}
+	case err != nil:
+		return nil, asError("domain "+name, err)
+	case req.GetCreate():
+		return nil, errDomainExists(name)
+	case d.Revision == 0:
+		d.Revision = there.Revision
+	}
+	d, err = s.Directory.PutDomain(ctx, d)
+	switch {
+	case errors.Is(err, directory.ErrExists) && req.GetCreate():
+		return nil, errDomainExists(name)
+	case errors.Is(err, directory.ErrExists), errors.Is(err, directory.ErrConflict):
+		return nil, refusal(connect.CodeAborted, fault.Policy, "read it again and repeat the change", "domain %s was changed by somebody else meanwhile", name)
+	case err != nil:
+		return nil, asError("domain "+name, err)
+	}
+	return &mailferryv1.PutDomainResponse{Domain: protoDomain(d)}, nil
+}
+
+func errNoDomain(name string) error {
+	return refusal(connect.CodeNotFound, fault.NotFound, "see 'mailferry domain list'", "domain %s does not exist", name)
+}
+
+func errDomainExists(name string) error {
+	return refusal(connect.CodeAlreadyExists, fault.Policy, "change it with 'mailferry domain edit "+name+"'", "domain %s exists already", name)
+}
+
+// DeleteDomain removes a domain that has no accounts.
+func (s *Service) DeleteDomain(ctx context.Context, req *mailferryv1.DeleteDomainRequest) (*mailferryv1.DeleteDomainResponse, error) {
+	name, err := domainName(req.GetName(), false)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.Directory.Domain(ctx, name); errors.Is(err, directory.ErrNotFound) {
+		return nil, errNoDomain(name)
+	} else if err != nil {
+		return nil, asError("domain "+name, err)
+	}
+	for a, err := range s.Directory.Accounts(ctx, name) {
+		if err != nil {
+			return nil, asError("domain "+name, err)
+		}
+		return nil, refusal(connect.CodeFailedPrecondition, fault.Policy,
+			"remove them first ('mailferry account list "+name+"'); to use the global destination: mailferry domain edit "+name+" --destination ''",
+			"domain %s still has accounts, for instance %s", name, a.Ref())
+	}
+	if err := s.Directory.DeleteDomain(ctx, name); err != nil {
+		return nil, asError("domain "+name, err)
+	}
+	return &mailferryv1.DeleteDomainResponse{}, nil
+}
+
+// GetSettings answers the settings.
+func (s *Service) GetSettings(ctx context.Context, _ *mailferryv1.GetSettingsRequest) (*mailferryv1.GetSettingsResponse, error) {
+	set, err := s.Directory.Settings(ctx)
+	if err != nil {
+		return nil, asError("settings", err)
+	}
+	return &mailferryv1.GetSettingsResponse{Settings: protoSettings(set)}, nil
+}
+
+func protoSettings(s directory.Settings) *mailferryv1.Settings {
+	return &mailferryv1.Settings{
+		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, Revision: s.Revision,
+	}
+}
+
+// PutSettings changes the settings that are set in the request.
+func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsRequest) (*mailferryv1.PutSettingsResponse, error) {
+	if req.Destination != nil {
+		if err := checkDestination(strings.TrimSpace(req.GetDestination())); err != nil {
+			return nil, err
+		}
+	}
+	if d := req.GetInterval(); d != nil && (d.CheckValid() != nil || d.AsDuration() < account.MinInterval || d.AsDuration() > account.MaxInterval) {
+		return nil, errField("interval", "want %v to %v", account.MinInterval, account.MaxInterval)
+	}
+	set, err := s.Directory.UpdateSettings(ctx, func(set *directory.Settings) error {
+		if req.Destination != nil {
+			set.Destination = strings.TrimSpace(req.GetDestination())
+		}
+		if req.Pop3Locking != nil {
+			set.POP3Locking = req.GetPop3Locking()
+		}
+		if req.GetInterval() != nil {
+			set.Interval = req.GetInterval().AsDuration()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, asError("settings", err)
+	}
+	return &mailferryv1.PutSettingsResponse{Settings: protoSettings(set)}, nil
+}
