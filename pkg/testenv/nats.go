@@ -1,6 +1,9 @@
 package testenv
 
 import (
+	_ "embed"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -8,6 +11,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// natsConf is the file that deploy/compose starts its NATS with.
+//
+//go:embed conf/nats.conf
+var natsConf []byte
 
 // NATS is a nats-server in process, with JetStream on disk.
 type NATS struct {
@@ -44,9 +52,16 @@ func NewNATS(t testing.TB) *NATS {
 // Start starts the server on its folder and, after the first time, its port again.
 func (n *NATS) Start() {
 	n.t.Helper()
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: n.port, JetStream: true, StoreDir: n.dir, NoSigs: true, NoLog: true,
-	})
+	conf := filepath.Join(n.dir, "nats.conf")
+	if err := os.WriteFile(conf, natsConf, 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(conf)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	opts.Host, opts.Port, opts.StoreDir, opts.NoSigs, opts.NoLog = "127.0.0.1", n.port, n.dir, true, true
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		n.t.Fatal(err)
 	}

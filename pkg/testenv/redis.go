@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	_ "embed"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 )
+
+// redisConf is the file that deploy/compose starts its Redis with.
+//
+//go:embed conf/redis.conf
+var redisConf []byte
 
 // Redis is a redis-server of the test's own, with its append-only file, on a unix socket.
 type Redis struct {
@@ -43,8 +49,11 @@ func (r *Redis) Start() {
 	if err != nil {
 		r.t.Fatal("redis-server is not installed: apt-get install redis-server")
 	}
-	r.cmd = exec.Command(path, "--port", "0", "--unixsocket", r.Socket, "--dir", r.dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "everysec", "--daemonize", "no", "--loglevel", "warning")
+	conf := filepath.Join(r.dir, "redis.conf")
+	if err := os.WriteFile(conf, redisConf, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd = exec.Command(path, conf, "--port", "0", "--unixsocket", r.Socket, "--dir", r.dir)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)

@@ -26,6 +26,7 @@ type commands struct {
 
 	Up      upCmd      `cmd:"" group:"one" help:"Everything in one process with its data in one folder; the place to start."`
 	Version versionCmd `cmd:"" group:"one" help:"Print what this binary was built from."`
+	Vault   vaultCmd   `cmd:"" group:"roles" help:"The keys that seal passwords."`
 
 	cli.Commands `embed:""`
 
