@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,6 +20,8 @@ const (
 	batch = 500
 	// lagTries is how often a batch is asked again because a replica answered that lags behind.
 	lagTries = 3
+	// pageLimit bounds the naming of keys: the server looks at all there are.
+	pageLimit = 20 * time.Second
 )
 
 // Accounts yields the accounts of a domain, or all for "", in the order of domain and name (within each
@@ -75,7 +78,7 @@ func (b *bucket) list(ctx context.Context, op, filter string, order func(key str
 		last := "" // of the pages before
 		for offset := 0; ; {
 			var p page
-			err := b.d.retry(ctx, op, func(ctx context.Context) (err error) {
+			err := b.d.retryLong(ctx, op, pageLimit, func(ctx context.Context) (err error) {
 				p, err = b.page(ctx, filter, offset)
 				return err
 			})

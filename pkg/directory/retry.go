@@ -22,9 +22,14 @@ const (
 
 // retry does f until it succeeds, fails for good, or ctx ends. Buckets that are missing are made again.
 func (d *Directory) retry(ctx context.Context, op string, f func(context.Context) error) error {
+	return d.retryLong(ctx, op, attemptLimit, f)
+}
+
+// retryLong does the same for an f that may take as long as limit.
+func (d *Directory) retryLong(ctx context.Context, op string, limit time.Duration, f func(context.Context) error) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, defaultLimit)
+		ctx, cancel = context.WithTimeout(ctx, max(defaultLimit, 2*limit))
 		defer cancel()
 	}
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
@@ -33,13 +38,13 @@ func (d *Directory) retry(ctx context.Context, op string, f func(context.Context
 			err = d.online()
 		}
 		if err == nil {
-			err = attempt(ctx, f)
+			err = attempt(ctx, limit, f)
 		}
 		if err == nil {
 			return nil
 		}
 		if missing(err) && ctx.Err() == nil {
-			_ = attempt(ctx, func(ctx context.Context) error { return d.make(ctx, false) }) // f says what is still wrong
+			_ = attempt(ctx, attemptLimit, func(ctx context.Context) error { return d.make(ctx, false) }) // f says what is still wrong
 		} else if !passing(err) {
 			return fault.Wrap(fault.Internal, op, err)
 		}
@@ -70,8 +75,8 @@ func ended(ctx context.Context, op string, last error) error {
 	return fault.New(kind, op, fmt.Errorf("%w; last: %w", context.Cause(ctx), last))
 }
 
-func attempt(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
+func attempt(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return f(ctx)
 }

@@ -196,7 +196,7 @@ func (d *Directory) remove(ctx context.Context, stream string, cons jetstream.Co
 	if d.online() != nil {
 		return
 	}
-	_ = attempt(context.WithoutCancel(ctx), func(ctx context.Context) error {
+	_ = attempt(context.WithoutCancel(ctx), attemptLimit, func(ctx context.Context) error {
 		return d.js.DeleteConsumer(ctx, stream, cons.CachedInfo().Name)
 	})
 }

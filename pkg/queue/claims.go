@@ -21,9 +21,12 @@ type ClaimConfig struct {
 	Reserved int
 }
 
-// manualFirst is how long a scheduled job waits in hand while manual jobs may be on their way here:
-// after the first request for them, and after one that says that there are more.
-const manualFirst = 20 * time.Millisecond
+// How long a scheduled job in hand waits at most for manual ones that may be on their way: until the server has
+// said whether there are any, and after one that says that there are more.
+const (
+	manualAnswer = 500 * time.Millisecond
+	manualMore   = 100 * time.Millisecond
+)
 
 // Claims hands the jobs of the queue to one worker.
 //
@@ -137,7 +140,7 @@ func (c *Claims) take(now time.Time) (*Claim, time.Duration) {
 	if c.freeScheduled() == 0 || len(c.scheduled.held) == 0 {
 		return nil, 0
 	}
-	if wait := c.manualUntil.Sub(now); wait > 0 && c.manual.asked > 0 {
+	if wait := c.manualUntil.Sub(now); wait > 0 {
 		return nil, wait
 	}
 	h, ok := c.scheduled.pop(now)
@@ -282,34 +285,37 @@ func (c *Claims) ask() {
 	}
 	for _, s := range c.sources() {
 		c.mu.Lock()
-		n, inbox := c.wants(s)
+		n := c.wants(s)
+		inbox, probe := s.inbox(), s.probe
 		c.mu.Unlock()
 		if n > 0 {
-			s.request(n, inbox)
+			s.request(n, inbox, probe)
 		}
 	}
 }
 
-// wants books a request of s: how many jobs, and where they shall come.
-func (c *Claims) wants(s *source) (int, string) {
+// wants books a request of s and says for how many jobs. The first one for manual jobs asks what is there
+// now; the next one stands until more come.
+func (c *Claims) wants(s *source) int {
 	now := time.Now()
 	idle := c.waiting == 0 && now.Sub(c.lastNext) > c.q.cfg.AckWait/3
-	if c.stopped || c.failed != nil || idle {
-		return 0, ""
+	if c.stopped || c.failed != nil || idle || s.probe {
+		return 0
 	}
 	room := min(s.prefetch, c.free(s))
 	n := room - s.asked - len(s.held)
 	if n < 1 || 2*n < room && s.asked > 0 { // few requests for many rather than many for one
-		return 0, ""
+		return 0
 	}
 	if s.asked == 0 {
 		s.heard = now
-		if s == c.manual && len(s.held) == 0 {
-			c.manualUntil = now.Add(manualFirst)
+		if s == c.manual && now.Sub(s.drained) > manualMore {
+			s.probe = true
+			c.manualUntil = now.Add(manualAnswer)
 		}
 	}
 	s.asked += n
-	return n, s.inbox()
+	return n
 }
 
 // tidy gives back what nobody claims, and finds requests that got lost.

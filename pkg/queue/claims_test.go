@@ -149,7 +149,7 @@ func TestAFullWorkerLeavesManualJobsToOthers(t *testing.T) {
 	for i := range 5 {
 		publish(t, q, job(fmt.Sprint("m", i), Manual))
 	}
-	other := claims(t, secondConn(t, n), 10, 0)
+	other := claims(t, secondConn(t, n, q.cfg.AckWait), 10, 0)
 	for range 5 {
 		next(t, other, 3*time.Second)
 	}
@@ -183,7 +183,7 @@ func TestStopHandsBackAtOnce(t *testing.T) {
 	if _, err := c.Next(context.Background()); !errors.Is(err, ErrStopped) {
 		t.Fatalf("after Stop: %v", err)
 	}
-	other := claims(t, secondConn(t, n), 200, 0)
+	other := claims(t, secondConn(t, n, q.cfg.AckWait), 200, 0)
 	for range 108 {
 		next(t, other, 5*time.Second)
 	}
@@ -197,7 +197,7 @@ func TestPrefetchedJobsAreNotHeldForEver(t *testing.T) {
 	c := claims(t, q, 40, 0)
 	publish(t, q, jobs(3, Scheduled)...)
 	next(t, c, 5*time.Second) // the others come into the hand of a worker that asks no more
-	other := claims(t, secondConn(t, n), 10, 0)
+	other := claims(t, secondConn(t, n, q.cfg.AckWait), 10, 0)
 	for range 2 {
 		next(t, other, testAckWait)
 	}
@@ -214,7 +214,7 @@ func TestManyWorkersTakeEachJobOnce(t *testing.T) {
 	seen := map[string]int{}
 	var wg sync.WaitGroup
 	for range 3 {
-		c := claims(t, secondConn(t, n), 16, 2)
+		c := claims(t, secondConn(t, n, q.cfg.AckWait), 16, 2)
 		for range 4 {
 			wg.Go(func() {
 				for {

@@ -99,16 +99,15 @@ func pending(t testing.TB, q *Queue, want int) {
 	})
 }
 
-// secondConn is a connection of another process.
-func secondConn(t testing.TB, n *testenv.NATS) *Queue {
+// secondConn is the queue of another process.
+func secondConn(t testing.TB, n *testenv.NATS, ackWait time.Duration) *Queue {
 	t.Helper()
 	nc, err := nats.Connect(n.URL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js := n.JS
-	q, err := Open(limited(t, 10*time.Second), nc, js, Config{AckWait: testAckWait})
+	q, err := Open(limited(t, 10*time.Second), nc, n.JS, Config{AckWait: ackWait})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func TestProgressReachesItsFollowers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender := secondConn(t, n)
+	sender := secondConn(t, n, q.cfg.AckWait)
 	for _, uid := range []string{"b", "a"} { // sent after FollowProgress has returned: seen
 		if err := sender.SendProgress(&Progress{AccountUid: uid, New: 3}); err != nil {
 			t.Fatal(err)

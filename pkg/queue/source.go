@@ -19,11 +19,13 @@ type source struct {
 	sub      *nats.Subscription
 	closed   chan struct{} // closed when the subscription is
 
-	era    int       // counts the times that requests were forgotten: an answer to an older one is void
-	asked  int       // jobs asked for that have not come
-	held   []held    // jobs in hand, oldest first
-	heard  time.Time // when the server was last heard of
-	broken bool      // consumer or stream may be gone
+	era     int       // counts the requests that were forgotten or ended: an answer to an older one is void
+	probe   bool      // the one request that stands is answered at once, with what is there or that there is none
+	asked   int       // jobs asked for that have not come
+	drained time.Time // when the server last said that there is none
+	held    []held    // jobs in hand, oldest first
+	heard   time.Time // when the server was last heard of
+	broken  bool      // consumer or stream may be gone
 }
 
 // held is a job in hand.
@@ -65,7 +67,7 @@ func (s *source) inbox() string { return s.base + "." + strconv.Itoa(s.era) }
 
 // forget voids the requests that stand.
 func (s *source) forget() {
-	s.asked, s.broken = 0, false
+	s.asked, s.broken, s.probe = 0, false, false
 	s.era++
 	s.c.nudge()
 }
@@ -75,10 +77,13 @@ func (q *Queue) heartbeat() time.Duration {
 	return min(5*time.Second, max(q.cfg.AckWait/6, 100*time.Millisecond))
 }
 
-// request asks the server for n jobs. An error shows as missing heartbeats.
-func (s *source) request(n int, inbox string) {
+// request asks the server for n jobs. An error shows as a server that is not heard.
+func (s *source) request(n int, inbox string, probe bool) {
 	beat := s.c.q.heartbeat()
 	body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, n, int64(12*beat), int64(beat))
+	if probe {
+		body = fmt.Sprintf(`{"batch":%d,"no_wait":true}`, n)
+	}
 	_ = s.c.q.nc.PublishRequest(s.next, inbox, []byte(body))
 }
 
@@ -92,7 +97,9 @@ func (s *source) receive(m *nats.Msg) {
 		s.c.mu.Unlock()
 		return
 	}
-	s.asked = max(0, s.asked-1)
+	if s.asked = max(0, s.asked-1); s.asked == 0 {
+		s.probe = false
+	}
 	full := s == s.c.manual && s.c.free(s) <= len(s.held)
 	if s.c.stopped || full {
 		s.c.nudge()
@@ -102,9 +109,11 @@ func (s *source) receive(m *nats.Msg) {
 	}
 	s.held = append(s.held, held{s, m, now})
 	if s == s.c.manual {
-		s.c.manualUntil = time.Time{}
+		if !s.probe {
+			s.c.manualUntil = time.Time{}
+		}
 		if meta, err := m.Metadata(); err == nil && meta.NumPending > 0 {
-			s.c.manualUntil = now.Add(manualFirst)
+			s.c.manualUntil = now.Add(manualMore)
 		}
 	}
 	s.c.broadcast()
@@ -116,11 +125,18 @@ func (s *source) status(m *nats.Msg, status string) {
 	if m.Subject != s.inbox() || status == "100" { // of a request that is void; a heartbeat
 		return
 	}
+	if s.probe && (status == "404" || status == "408") { // that was all
+		s.forget()
+		s.drained = time.Now()
+		s.c.manualUntil = time.Time{}
+		s.c.broadcast()
+		return
+	}
 	if n, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages")); err == nil && (status == "408" || status == "409") {
 		s.asked = max(0, s.asked-n)
 	} else {
 		// 503: nobody answers for the consumer. 409: it was deleted, or its leader changed.
-		s.asked, s.broken = 0, true
+		s.asked, s.probe, s.broken = 0, false, true
 	}
 	s.c.nudge()
 }
