@@ -87,6 +87,9 @@ func (e Env) fails(t *testing.T, ctx context.Context, d remote.Dialer, p *probe,
 		t.Errorf("took %v", took)
 	}
 	if err == nil {
+		if !p.fired() && p.count() < p.at { // this time it needed fewer writes
+			return
+		}
 		t.Fatalf("the session ends well; the fault happened: %v", p.fired())
 	}
 	ok := false
