@@ -112,29 +112,9 @@ func (h *handover) take(ctx context.Context, slot ledger.Slot) bool {
 
 // decide is step 2.
 func (h *handover) decide(ctx context.Context) error {
-	if len(h.taken.Route) > 0 {
-		if err := json.Unmarshal(h.taken.Route, &h.route); err != nil {
-			return fault.New(fault.Internal, "route in the mark", err)
-		}
-	} else {
-		acc, err := h.d.accounts.get(ctx, h.p.Message)
-		if errors.Is(err, directory.ErrNotFound) {
-			return errAccountGone
-		}
-		if err != nil {
-			return err
-		}
-		dest, err := h.d.accounts.destination(ctx, acc)
-		if err != nil {
-			return err
-		}
-		header, err := h.header(ctx)
-		if err != nil {
-			return err
-		}
-		if h.route, err = route.Decide(acc, dest, header); err != nil {
-			return err
-		}
+	var err error
+	if h.route, err = h.routeOf(ctx); err != nil {
+		return err
 	}
 	served := map[string]bool{}
 	for _, s := range h.taken.Served {
@@ -146,6 +126,30 @@ func (h *handover) decide(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// routeOf returns the route an earlier attempt kept in the mark, or decides it.
+func (h *handover) routeOf(ctx context.Context) (r route.Route, err error) {
+	if len(h.taken.Route) > 0 {
+		err = json.Unmarshal(h.taken.Route, &r)
+		return r, fault.New(fault.Internal, "route in the mark", err)
+	}
+	acc, err := h.d.accounts.get(ctx, h.p.Message)
+	if errors.Is(err, directory.ErrNotFound) {
+		return r, errAccountGone
+	}
+	if err != nil {
+		return r, err
+	}
+	dest, err := h.d.accounts.destination(ctx, acc)
+	if err != nil {
+		return r, err
+	}
+	header, err := h.header(ctx)
+	if err != nil {
+		return r, err
+	}
+	return route.Decide(acc, dest, header)
 }
 
 // maxHeader is how much of a message is looked at for its header.

@@ -74,10 +74,10 @@ func tallyOf(maildir string, seeds []testenv.Seed) (tally, error) {
 		}
 	}
 	for id := range want {
-		switch n := seen[id]; {
-		case n == 0:
+		switch seen[id] {
+		case 0:
 			t.missing++
-		case n == 1:
+		case 1:
 			t.once++
 		default:
 			t.doubled++

@@ -133,8 +133,12 @@ func (s *stage) startUp(ctx context.Context, d *testenv.Dovecot) error {
 	if err := up.Start(); err != nil {
 		return fmt.Errorf("start mailferry: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- up.Wait() }()
+	var failure error // of up, to be read once ended is closed
+	ended := make(chan struct{})
+	go func() {
+		failure = up.Wait()
+		close(ended)
+	}()
 	s.atEnd(func() {
 		_ = up.Process.Signal(syscall.SIGTERM)
 		select {
@@ -146,10 +150,9 @@ func (s *stage) startUp(ctx context.Context, d *testenv.Dovecot) error {
 	deadline := time.After(time.Minute)
 	for s.quiet(ctx, "status") != nil {
 		select {
-		case err := <-ended:
-			ended <- err
+		case <-ended:
 			text, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("mailferry up ended: %w\n%s", err, text)
+			return fmt.Errorf("mailferry up ended: %w\n%s", failure, text)
 		case <-deadline:
 			return errors.New("mailferry up does not answer; see " + log.Name())
 		case <-ctx.Done():
