@@ -188,10 +188,12 @@ func (cn *conn) quiet() bool {
 	return err == nil && ready == 0
 }
 
-// quit ends an idle connection in order, as far as the server takes the word at once.
+// quit ends an idle connection in order, if the server has not done so, and takes the word at once.
 func (cn *conn) quit() {
-	_ = cn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = cn.Write([]byte("QUIT\r\n"))
+	if cn.quiet() {
+		_ = cn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_, _ = cn.Write([]byte("QUIT\r\n"))
+	}
 	_ = cn.Close()
 }
 

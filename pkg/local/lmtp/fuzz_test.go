@@ -13,7 +13,7 @@ import (
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{
 		"250 ok\r\n", "250\r\n", "250-a\r\n250 b\r\n", "250-a\r\n550 b\r\n", "250 a\n250 b\r\n", "25", "\r\n", "354 \x00\xff\r\n",
-		strings.Repeat("250-x\r\n", 200), strings.Repeat("2", 5000), "250-x\r\n250",
+		strings.Repeat("250-x\r\n", 200) + "250 x\r\n", strings.Repeat("2", 5000), "250-x\r\n250",
 	} {
 		f.Add([]byte(s))
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,8 +132,11 @@ func TestAnswers(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, c := script(t, tt.dialogue)
+			s, c := script(t, tt.dialogue)
 			replies, err := send(t, c)
+			if _ = c.Close(); err == nil {
+				testenv.Eventually(t, 5*time.Second, "the dialogue is over", func() bool { return s.Finished() == 1 })
+			}
 			if got := codes(replies); !slices.Equal(got, tt.codes) || fault.KindOf(err) != tt.kind || local.Uncertain(err) != tt.unsure {
 				t.Errorf("replies %+v, error %v (%v, uncertain %v); want %v, %v, %v", replies, err, fault.KindOf(err), local.Uncertain(err),
 					tt.codes, tt.kind, tt.unsure)
@@ -188,6 +193,49 @@ func TestClosedConnectionIsNotUsed(t *testing.T) {
 	}
 }
 
+// Words that nobody asked for must not be taken for the answer to what is said next.
+func TestConnectionOutOfStepIsNotUsed(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("unix", testenv.TempDir(t)+"/lmtp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, said := make(chan struct{}), make(chan struct{})
+	var server sync.WaitGroup
+	server.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p := &peer{t: t, Conn: nc}
+			p.greet("PIPELINING")
+			if !p.accept() {
+				t.Error("no message on a new connection")
+			}
+			<-done
+			p.say("250 odd", "250 odd", "354 odd", "250 odd")
+			said <- struct{}{}
+			if s := p.heard(); s != "" {
+				t.Errorf("the client wrote %q", s)
+			}
+			_ = nc.Close()
+		}
+	})
+	c := lmtp.New(lmtp.Config{Network: "unix", Address: l.Addr().String(), Hello: "me"})
+	for range 3 {
+		replies, err := c.Deliver(t.Context(), local.Envelope{To: []string{"a@b"}}, local.Message{Body: strings.NewReader("x")}, nil)
+		if err != nil || !slices.Equal(codes(replies), []int{250}) {
+			t.Fatalf("replies %+v, error %v", replies, err)
+		}
+		done <- struct{}{}
+		<-said
+	}
+	_ = c.Close()
+	_ = l.Close()
+	server.Wait()
+}
+
 func TestServerThatHangsUpInTheMessageIsHeard(t *testing.T) {
 	t.Parallel()
 	_, c := script(t, hello+"C? MAIL\nC? RCPT\n"+data+"S: 250 ok\nS: 250 ok\nS: 354 go\nC: begin\nS: 552 5.3.4 too big\nCLOSE\n")
@@ -207,7 +255,7 @@ func TestNothingListens(t *testing.T) {
 		t.Errorf("replies %+v, error %v", replies, err)
 	}
 	boom := errors.New("boom")
-	c = lmtp.New(lmtp.Config{Dial: func(ctx context.Context, _, _ string) (_ netConn, err error) { return nil, boom }})
+	c = lmtp.New(lmtp.Config{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return nil, boom }})
 	if _, err := send(t, c); fault.KindOf(err) != fault.DestinationTemporary || !errors.Is(err, boom) {
 		t.Errorf("error %v", err)
 	}

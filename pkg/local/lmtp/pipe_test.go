@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,8 +18,6 @@ import (
 	"github.com/mailferry/mailferry/pkg/local"
 	"github.com/mailferry/mailferry/pkg/local/lmtp"
 )
-
-type netConn = net.Conn
 
 // peer is the server's end of a pipe, where each write of the client is one read.
 type peer struct {
@@ -30,7 +29,7 @@ type peer struct {
 // heard returns the next write of the client, "" after its end.
 func (p *peer) heard() string {
 	n, err := p.Read(p.buf[:])
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, syscall.ECONNRESET) {
 		p.t.Error(err)
 	}
 	return string(p.buf[:n])
@@ -249,6 +248,51 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that says 421 goes away, whatever it was asked (RFC 5321 §3.8).
+func TestConnectionEndsWith421(t *testing.T) {
+	t.Parallel()
+	ended := make(chan string, 2)
+	c := lmtp.New(pipes(t, func(_ int, p *peer) {
+		p.greet("PIPELINING")
+		p.heard()
+		p.say("250 ok", "250 ok", "354 go")
+		p.heard()
+		p.say("421 bye")
+		ended <- p.heard()
+	}))
+	for range 2 {
+		replies, err := c.Deliver(t.Context(), local.Envelope{To: []string{"a@b"}}, local.Message{Body: strings.NewReader("x")}, nil)
+		if err != nil || !slices.Equal(codes(replies), []int{421}) {
+			t.Errorf("replies %+v, error %v", replies, err)
+		}
+		if s := <-ended; s != "" {
+			t.Errorf("the client went on with %q", s)
+		}
+	}
+}
+
+// An answer too many, in one piece with the last one, puts a connection out of step.
+func TestConnectionWithAnAnswerTooManyIsNotUsed(t *testing.T) {
+	t.Parallel()
+	c := lmtp.New(pipes(t, func(_ int, p *peer) {
+		p.greet("PIPELINING")
+		p.heard()
+		p.say("250 ok", "250 ok", "354 go")
+		p.heard()
+		p.say("250 saved\r\n250 odd\r\n250 odd\r\n354 odd\r\n250 odd")
+		if s := p.heard(); s != "" {
+			t.Errorf("the client went on with %q", s)
+		}
+	}))
+	for range 2 {
+		replies, err := c.Deliver(t.Context(), local.Envelope{To: []string{"a@b"}}, local.Message{Body: strings.NewReader("x")}, nil)
+		if err != nil || !slices.Equal(codes(replies), []int{250}) || replies[0].Text != "saved" {
+			t.Errorf("replies %+v, error %v", replies, err)
+		}
+	}
+	_ = c.Close()
 }
 
 func TestConnectionsAreBoundedAndWaitingEnds(t *testing.T) {

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -152,6 +154,38 @@ func TestOneMailboxFails(t *testing.T) {
 	files, _ := filepath.Glob(root + "/*/*/*")
 	if len(files) != 1 || files[0] != root+"/a/new/x.mailferry" {
 		t.Errorf("files %q", files)
+	}
+}
+
+// A message that is there is neither read nor written again, wherever it lies.
+func TestRepeatTouchesNothing(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	m, err := New(Config{Path: root + "/%n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, path := local.Envelope{To: []string{"a@x"}}, root+"/a/new/x.mailferry"
+	if _, err := m.Deliver(t.Context(), env, local.Message{Body: strings.NewReader("x"), ID: "x"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		before, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replies, err := m.Deliver(t.Context(), env, local.Message{Body: iotest.ErrReader(errors.New("body is read")), ID: "x"},
+			func(context.Context) error { return errors.New("commit of a repeat") })
+		if err != nil || len(replies) != 1 || !replies[0].Accepted() {
+			t.Errorf("replies %+v, error %v", replies, err)
+		}
+		if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+			t.Errorf("the file is another one, %v", err)
+		}
+		moved := root + "/a/cur/x.mailferry:2,S"
+		if err := os.Rename(path, moved); err == nil {
+			path = moved
+		}
 	}
 }
 
