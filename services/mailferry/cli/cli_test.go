@@ -75,6 +75,13 @@ func fetchSteps(last *mailferryv1.FetchResponse) []*mailferryv1.FetchResponse {
 	}
 }
 
+// halfway is the end of a run whose messages are not all accepted yet.
+func halfway() *mailferryv1.FetchResponse {
+	d := done(nil)
+	d.Progress.Report.Delivered = 150
+	return d
+}
+
 func TestFetchShowsTheRunLive(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -84,6 +91,7 @@ func TestFetchShowsTheRunLive(t *testing.T) {
 		code int
 	}{
 		{"fetch", &fake{progress: fetchSteps(done(nil))}, "", 0},
+		{"fetch-on-their-way", &fake{progress: []*mailferryv1.FetchResponse{halfway()}}, "", 0},
 		{"fetch-json", &fake{progress: fetchSteps(done(nil))}, "--json", 0},
 		{"fetch-failed", &fake{progress: fetchSteps(done(authFault()))}, "", 1},
 		{"fetch-failed-json", &fake{progress: []*mailferryv1.FetchResponse{done(authFault())}}, "--json", 1},

@@ -119,6 +119,9 @@ func summary(r *mailferryv1.RunReport) string {
 	if t := took(r); t != "" {
 		s += " in " + t
 	}
+	if n := r.GetFetched() - r.GetDelivered(); n > 0 && r.GetFault() == nil {
+		s += fmt.Sprintf("; %d are on their way: the destination has not accepted them yet (see the log of delivery, 'mailferry status')", n)
+	}
 	return s
 }
 
@@ -181,13 +184,18 @@ type bar struct {
 }
 
 func newBar(env *Env, total int64, what string) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(total,
+	options := []progressbar.Option{
 		progressbar.OptionSetWriter(env.Stdout), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetWidth(30), progressbar.OptionUseANSICodes(true), progressbar.OptionClearOnFinish(),
-		progressbar.OptionThrottle(50*time.Millisecond),
+		progressbar.OptionThrottle(50 * time.Millisecond),
 		// A spinner that turns by itself is a goroutine that nobody ends.
-		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0))
+		progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0),
+	}
+	if total > 0 {
+		options = append(options, progressbar.OptionShowCount())
+	}
+	return progressbar.NewOptions64(total, options...)
 }
 
 func (b *bar) show(r *mailferryv1.FetchResponse) {
