@@ -1,11 +1,13 @@
 package transit
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // acks receives the PubAcks of all windows with one subscription and hands each to its window.
@@ -58,4 +60,20 @@ func (a *acks) receive(m *nats.Msg) {
 	if w != nil {
 		w.push(reply{id, m})
 	}
+}
+
+// readAck reads a PubAck.
+func readAck(data []byte) (uint64, error) {
+	var ack struct {
+		apiResponse
+		Stream string `json:"stream"`
+		Seq    uint64 `json:"seq"`
+	}
+	if err := json.Unmarshal(data, &ack); err != nil || ack.Error == nil && ack.Stream == "" {
+		return 0, jetstream.ErrInvalidJSAck
+	}
+	if ack.Error != nil {
+		return 0, refusal(ack.Error)
+	}
+	return ack.Seq, nil
 }

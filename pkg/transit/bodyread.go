@@ -81,7 +81,8 @@ type bodyReader struct {
 // Close gives up what was not read.
 func (r *bodyReader) Close() error {
 	r.queue, r.err = nil, fault.New(fault.Canceled, "transit body", errors.New("read after close"))
-	return r.direct.close()
+	r.direct.close()
+	return nil
 }
 
 func (r *bodyReader) Read(b []byte) (int, error) {

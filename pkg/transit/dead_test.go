@@ -87,6 +87,24 @@ func TestDeadLetterIsRetried(t *testing.T) {
 	}
 }
 
+// TestLetterWithoutBodyIsNotRetried has a message that was given up before its body was fetched: an empty
+// mail must not come of it.
+func TestLetterWithoutBodyIsNotRetried(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{})
+	h.bury(&mailferryv1.DeadLetter{Message: message("acc", "p1")})
+	e, err := h.GetDead(h.ctx, "acc/p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Republish(h.ctx, e.GetLetter().GetMessage()); !errors.Is(err, ErrBodyGone) {
+		t.Fatal(err)
+	}
+	if held, err := h.Held(h.ctx, "acc"); err != nil || len(held) != 0 {
+		t.Fatal(held, err)
+	}
+}
+
 func TestDeadListsNewestFirst(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{})

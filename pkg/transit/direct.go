@@ -48,7 +48,7 @@ func (t *Transit) newDirectReader(stream string) (*directReader, error) {
 	return d, err
 }
 
-func (d *directReader) close() error { return d.sub.Unsubscribe() }
+func (d *directReader) close() { _ = d.sub.Unsubscribe() }
 
 // get asks for one batch and calls each for its messages, in order; nothing found is no error.
 func (d *directReader) get(ctx context.Context, req directRequest, each func(stored) error) error {

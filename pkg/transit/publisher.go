@@ -142,13 +142,16 @@ func (p *Publisher) Flush(ctx context.Context) error {
 }
 
 // Republish publishes a message again as it was, inline body included, and waits for the answer:
-// nil, [ErrHeld], [ErrFull], or [ErrBodyGone] where its body is in the object store no more. Nobody
-// else may use m while it runs.
+// nil, [ErrHeld], [ErrFull], or [ErrBodyGone] where its body is in the object store no more, or it never
+// had one. Nobody else may use m while it runs.
 func (t *Transit) Republish(ctx context.Context, m *Message) error {
 	const op = "transit republish"
 	subject, err := mailSubject(m)
 	if err != nil {
 		return err
+	}
+	if m.Content == nil {
+		return bodyGone(op)
 	}
 	buf := make([]byte, headRoom, headRoom+len(m.GetInline())+metaRoom)
 	if m.GetObject() != "" {

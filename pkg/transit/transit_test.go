@@ -245,6 +245,18 @@ func TestHeldNamesKeysExactly(t *testing.T) {
 	h.nats.Start()
 }
 
+// TestHeldOfMoreThanOnePage holds more keys than the server tells at once.
+func TestHeldOfMoreThanOnePage(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{})
+	const count = 100_500
+	h.fill("example.com", "acc", count, 0)
+	held, err := h.Held(h.ctx, "acc")
+	if err != nil || len(held) != count {
+		t.Fatal(len(held), err)
+	}
+}
+
 // collect gathers outcomes by key.
 type collect struct {
 	mu  sync.Mutex

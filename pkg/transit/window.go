@@ -2,20 +2,18 @@ package transit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // window publishes messages of one stream without waiting for each answer, bounded in number and
-// bytes. It sends a message again after a reconnect, and after the stream, found missing, was made
-// again; one that has no answer when its time is over fails.
+// bytes. It sends a message again after a reconnect, after the stream, found missing, was made again,
+// and when there is no answer for long: a stream that is deleted or has no leader says nothing. One that
+// has none when its time is over fails. The stream refuses or drops what it has already.
 //
 // One goroutine, alive while something is in flight, settles everything: no other one calls done.
 type window struct {
@@ -56,6 +54,8 @@ type flight struct {
 	cost     int
 	done     func(result)
 	deadline time.Time
+	resendAt time.Time
+	patience time.Duration
 	conn     uint64 // reconnects when it was sent last
 	again    bool   // sent more than once: a refusal may be our own first copy
 	missing  bool   // nothing listened
@@ -70,9 +70,11 @@ type result struct {
 }
 
 const (
-	tickEvery  = 100 * time.Millisecond
-	mendPause  = 200 * time.Millisecond
-	unsentConn = ^uint64(0)
+	tickEvery = 100 * time.Millisecond
+	mendPause = 200 * time.Millisecond
+	// An answer is waited for this long, then twice as long, before the message is sent again.
+	firstPatience = 3 * time.Second
+	unsentConn    = ^uint64(0)
 )
 
 func (t *Transit) newWindow(m *mender, count, bytes int) *window {
@@ -91,12 +93,14 @@ func (w *window) send(ctx context.Context, subject string, hdr nats.Header, data
 		return err
 	}
 	err := w.t.nc.PublishMsg(&f.msg)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, nats.ErrReconnectBufExceeded):
+	}
+	if !hopeless(err) {
+		// The connection breaks or its buffer is full: the message is sent after the reconnect.
 		w.mu.Lock()
 		f.conn = unsentConn
+		f.again = f.again || !errors.Is(err, nats.ErrReconnectBufExceeded)
 		w.mu.Unlock()
 		return nil
 	}
@@ -104,6 +108,19 @@ func (w *window) send(ctx context.Context, subject string, hdr nats.Header, data
 		return nil // its time is over: done was called
 	}
 	return err
+}
+
+// hopeless reports whether an error of a publish would be the same after a reconnect.
+func hopeless(err error) bool {
+	for _, e := range []error{
+		nats.ErrConnectionClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload, nats.ErrBadSubject,
+		nats.ErrHeadersNotSupported, nats.ErrInvalidConnection, nats.ErrInvalidMsg,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *window) admit(ctx context.Context, f *flight) error {
@@ -127,7 +144,8 @@ func (w *window) admit(ctx context.Context, f *flight) error {
 	w.last++
 	f.id = w.last
 	f.msg.Reply = w.t.acks.prefix + w.id + "." + strconv.FormatUint(f.id, 36)
-	f.deadline = time.Now().Add(w.timeout)
+	now := time.Now()
+	f.deadline, f.resendAt, f.patience = now.Add(w.timeout), now.Add(firstPatience), firstPatience
 	f.conn = w.t.nc.Stats().Reconnects
 	w.flights[f.id] = f
 	w.bytes += f.cost
@@ -228,169 +246,4 @@ func (w *window) poke() {
 	case w.wake <- struct{}{}:
 	default:
 	}
-}
-
-// run settles flights until none is left.
-func (w *window) run() {
-	tick := time.NewTicker(tickEvery)
-	defer tick.Stop()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	for {
-		select {
-		case <-w.wake:
-			w.answer()
-		case <-tick.C:
-			w.patrol(time.Now())
-		case err := <-w.mended:
-			w.afterMend(err)
-		}
-		w.startMend(ctx)
-		if w.rest(cancel) {
-			return
-		}
-	}
-}
-
-// rest ends the goroutine when nothing is left to do.
-func (w *window) rest(cancel func()) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.flights) > 0 {
-		return false
-	}
-	if w.mending {
-		cancel() // its answer ends this goroutine
-		return false
-	}
-	w.t.acks.leave(w.id)
-	w.replies, w.running = nil, false
-	return true
-}
-
-// answer settles what has been answered.
-func (w *window) answer() {
-	w.mu.Lock()
-	replies, aborted := w.replies, w.aborted
-	w.replies = nil
-	w.mu.Unlock()
-	for _, r := range replies {
-		w.mu.Lock()
-		f := w.flights[r.id]
-		missing := len(r.msg.Data) == 0 && r.msg.Header.Get("Status") == "503"
-		if f != nil && missing {
-			f.missing, w.missing = true, true
-		}
-		w.mu.Unlock()
-		if f == nil || missing {
-			continue
-		}
-		seq, err := readAck(r.msg.Data)
-		w.settle(f, result{seq, f.again, err})
-	}
-	if aborted {
-		for _, f := range w.inOrder(func(*flight) bool { return true }) {
-			w.settle(f, result{err: errAbandoned, again: true})
-		}
-	}
-}
-
-func (w *window) settle(f *flight, r result) {
-	w.mu.Lock()
-	live := w.flights[f.id] == f
-	f.settling = live
-	w.mu.Unlock()
-	if !live {
-		return // withdrawn in the meantime
-	}
-	f.done(r)
-	w.mu.Lock()
-	w.remove(f)
-	w.mu.Unlock()
-}
-
-// patrol fails what waited too long and sends again what a lost connection may have swallowed.
-func (w *window) patrol(now time.Time) {
-	closed := w.t.nc.IsClosed()
-	for _, f := range w.inOrder(func(f *flight) bool { return closed || now.After(f.deadline) }) {
-		err := errNoAnswer
-		switch {
-		case closed:
-			err = nats.ErrConnectionClosed
-		case f.missing:
-			err = errNoStream
-		}
-		w.settle(f, result{again: true, err: err})
-	}
-	if !w.t.nc.IsConnected() {
-		return
-	}
-	conn := w.t.nc.Stats().Reconnects
-	w.resend(conn, w.inOrder(func(f *flight) bool { return f.conn != conn && !f.missing }))
-}
-
-// resend publishes flights once more; only the goroutine of the window does so.
-func (w *window) resend(conn uint64, fs []*flight) {
-	for _, f := range fs {
-		err := w.t.nc.PublishMsg(&f.msg)
-		w.mu.Lock()
-		f.again = f.again || f.conn != unsentConn
-		f.conn, f.missing = conn, false
-		if err != nil {
-			f.conn = unsentConn
-		}
-		w.notify()
-		w.mu.Unlock()
-	}
-}
-
-// startMend has a missing stream made again, while the window goes on.
-func (w *window) startMend(ctx context.Context) {
-	if !w.missing || w.mending || time.Now().Before(w.mendFrom) {
-		return
-	}
-	w.missing, w.mending = false, true
-	go func() { w.mended <- w.mender.mend(ctx) }()
-}
-
-// afterMend sends again what found no stream. After a failed attempt it does so too: another process
-// may have succeeded.
-func (w *window) afterMend(error) {
-	w.mending, w.mendFrom, w.missing = false, time.Now().Add(mendPause), false
-	w.resend(w.t.nc.Stats().Reconnects, w.inOrder(func(f *flight) bool { return f.missing }))
-}
-
-// inOrder returns the flights that match, oldest first.
-func (w *window) inOrder(match func(*flight) bool) []*flight {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var fs []*flight
-	for _, f := range w.flights {
-		if match(f) {
-			fs = append(fs, f)
-		}
-	}
-	slices.SortFunc(fs, func(a, b *flight) int {
-		if a.id < b.id {
-			return -1
-		}
-		return 1
-	})
-	return fs
-}
-
-// readAck reads a PubAck.
-func readAck(data []byte) (uint64, error) {
-	var ack struct {
-		apiResponse
-		Stream string `json:"stream"`
-		Seq    uint64 `json:"seq"`
-	}
-	if err := json.Unmarshal(data, &ack); err != nil || ack.Error == nil && ack.Stream == "" {
-		return 0, jetstream.ErrInvalidJSAck
-	}
-	if ack.Error != nil {
-		return 0, refusal(ack.Error)
-	}
-	return ack.Seq, nil
 }
