@@ -78,15 +78,11 @@ func (d *Directory) writeAccount(ctx context.Context, op string, a account.Accou
 	return account.FromProto(p), nil
 }
 
-// DeleteAccount removes an account and leaves a tombstone. With a revision it removes only the account at
-// that revision, else it returns [ErrConflict].
+// DeleteAccount removes an account and leaves a tombstone that bears its uid. With a revision it removes only
+// the account at that revision, else it returns [ErrConflict]. A record that cannot be read is removed too.
 func (d *Directory) DeleteAccount(ctx context.Context, domain, name string, revision uint64) error {
 	what := "account " + domain + "/" + name
-	current, err := d.Account(ctx, domain, name)
-	if err != nil {
-		return err
-	}
-	w := write{key: accountKey(domain, name), header: tombstone(current.UID)}
+	w := write{key: accountKey(domain, name), header: tombstone()}
 	w.decide = func(there *entry) error {
 		switch {
 		case there == nil || there.deleted:
@@ -94,12 +90,14 @@ func (d *Directory) DeleteAccount(ctx context.Context, domain, name string, revi
 		case revision != 0 && there.revision != revision:
 			return conflict(what)
 		}
-		if a, err := d.readAccount(*there); err == nil {
-			w.header.Set(uidHeader, a.UID)
+		a, err := d.readAccount(*there)
+		if err != nil {
+			d.unreadable(d.accounts, *there, err)
 		}
+		w.header.Set(uidHeader, a.UID)
 		return nil
 	}
-	_, err = d.accounts.do(ctx, "delete account", w)
+	_, err := d.accounts.do(ctx, "delete account", w)
 	return err
 }
 

@@ -103,6 +103,22 @@ func TestANewAccountOfTheNameIsAnother(t *testing.T) {
 	}
 }
 
+func TestARecordThatCannotBeReadIsRemoved(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	ctx := limited(t, 10*time.Second)
+	if _, err := n.JS.Publish(ctx, d.accounts.root+accountKey("example.com", "x"), []byte("\xff")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Account(ctx, "example.com", "x"); fault.KindOf(err) != fault.Internal {
+		t.Fatalf("it reads as %v", err)
+	}
+	if err := d.DeleteAccount(ctx, "example.com", "x", 0); err != nil {
+		t.Fatal(err)
+	}
+	create(t, d, "example.com", "x")
+}
+
 func TestOfConcurrentCreationsOneWins(t *testing.T) {
 	t.Parallel()
 	d, _ := newDirectory(t)
@@ -209,7 +225,7 @@ func TestAReplicaThatLagsIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	for name, lag := range map[string]func(old, gone entry) *nats.Msg{
 		"an older revision": func(old, _ entry) *nats.Msg { return recordOf(old, nil) },
-		"a tombstone":       func(_, gone entry) *nats.Msg { return recordOf(gone, tombstone("other")) },
+		"a tombstone":       func(_, gone entry) *nats.Msg { return recordOf(gone, tombstone()) },
 		"nothing": func(_, _ entry) *nats.Msg {
 			return &nats.Msg{Header: nats.Header{"Status": {"404"}, "Description": {"Message Not Found"}}}
 		},

@@ -176,11 +176,4 @@ func (b *bucket) put(ctx context.Context, key string, value []byte, h nats.Heade
 }
 
 // tombstone returns the header of the record that stands for a removed one.
-func tombstone(uid string) nats.Header {
-	h := nats.Header{}
-	h.Set(operationHeader, "DEL")
-	if uid != "" {
-		h.Set(uidHeader, uid)
-	}
-	return h
-}
+func tombstone() nats.Header { return nats.Header{operationHeader: {"DEL"}} }

@@ -89,7 +89,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 // DeleteDomain removes a domain.
 func (d *Directory) DeleteDomain(ctx context.Context, name string) error {
 	_, err := d.domains.do(ctx, "delete domain", write{
-		key: token(name), header: tombstone(""),
+		key: token(name), header: tombstone(),
 		decide: func(there *entry) error {
 			if there == nil || there.deleted {
 				return notFound("domain " + name)

@@ -148,6 +148,81 @@ func TestReplicasShareTheFeed(t *testing.T) {
 	testenv.Eventually(t, 10*time.Second, "what came after one had left", func() bool { return total() == n+50 })
 }
 
+func TestAWatcherThatEndsHandsBackAtOnce(t *testing.T) {
+	t.Parallel()
+	d, _ := newDirectory(t)
+	const n = 100
+	fill(t, d, "example.com", n)
+	ctx, cancel := context.WithCancel(context.Background())
+	busy := make(chan struct{}, n)
+	done := make(chan error, 1)
+	go func() {
+		done <- d.Watch(ctx, "planner", func(ctx context.Context, _ Change) error {
+			busy <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}()
+	<-busy // it has one change, and the others in hand
+	testenv.Eventually(t, 10*time.Second, "all are out", func() bool {
+		c, err := d.js.Consumer(context.Background(), d.accounts.stream, "planner")
+		return err == nil && c.CachedInfo().NumAckPending == n
+	})
+	cancel()
+	<-done
+	f := &feed{}
+	watch(t, d, f)
+	testenv.Eventually(t, 10*time.Second, "all come to another watcher", func() bool { // far less than watchAckWait
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.seen) == n
+	})
+}
+
+func TestSettingsThatDidNotChangeAreNotTold(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	put := func(dest string) {
+		t.Helper()
+		if _, err := d.UpdateSettings(limited(t, 10*time.Second), func(s *Settings) error { s.Destination = dest; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("one")
+	told := make(chan Settings, 16)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.WatchSettings(ctx, func(s Settings) { told <- s }) }()
+	defer func() { cancel(); <-done }()
+	consumer := func() (name string) {
+		testenv.Eventually(t, 10*time.Second, "a consumer that has told all", func() bool {
+			s, err := n.JS.Stream(ctx, d.settings.stream)
+			if err != nil {
+				return false
+			}
+			for info := range s.ListConsumers(ctx).Info() {
+				if name = info.Name; info.NumPending == 0 && info.Delivered.Stream > 0 {
+					return true
+				}
+			}
+			return false
+		})
+		return name
+	}
+	old := consumer()
+	if err := n.JS.DeleteConsumer(ctx, d.settings.stream, old); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 10*time.Second, "another consumer", func() bool { return consumer() != old })
+	put("two")
+	if s := <-told; s.Destination != "one" {
+		t.Fatalf("first %+v", s)
+	}
+	if s := <-told; s.Destination != "two" {
+		t.Fatalf("then %+v", s)
+	}
+}
+
 func TestWatchOutlivesRestartAndLoss(t *testing.T) {
 	t.Parallel()
 	d, n := newDirectory(t)

@@ -87,6 +87,48 @@ func TestKeepKeeps(t *testing.T) {
 	}
 }
 
+// A word that the job is being worked on, after the job was handed back, would undo the delay.
+func TestSettlingWaitsForKeep(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, 30*time.Second)
+	c := claims(t, q, 4, 0)
+	publish(t, q, job("a", Scheduled))
+	claim := next(t, c, 5*time.Second)
+	claim.keeping.Add(1) // a Keep that is sending
+	done := make(chan error, 1)
+	go func() { done <- claim.Ack(limited(t, 10*time.Second)) }()
+	<-claim.stop
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	claim.keeping.Done()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnAckOfALostStreamHitsNoJobOfTheNewOne(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, 30*time.Second)
+	c := claims(t, q, 4, 0)
+	publish(t, q, job("old", Scheduled))
+	old := next(t, c, 5*time.Second)
+	if err := n.JS.DeleteStream(limited(t, 5*time.Second), jobsStream); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, q, job("new", Scheduled))
+	fresh := next(t, c, 10*time.Second)
+	if fresh.AccountUID != "new" {
+		t.Fatalf("got %s", fresh.ID)
+	}
+	_ = old.Ack(limited(t, 5*time.Second))
+	pending(t, q, 1)
+	ack(t, fresh)
+	pending(t, q, 0)
+}
+
 func TestKeepEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	q, _ := newQueue(t, testAckWait)

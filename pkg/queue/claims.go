@@ -324,7 +324,7 @@ func (c *Claims) tidy(now time.Time) {
 	c.mu.Lock()
 	for _, s := range c.sources() {
 		back = append(back, s.surplus(now, c.free(s))...)
-		if s.asked > 0 && now.Sub(s.heard) > 3*c.q.heartbeat() && c.q.online() == nil {
+		if s.asked > 0 && now.Sub(s.heard) > 2*c.q.heartbeat()+c.q.tick() && c.q.online() == nil {
 			s.broken = true
 		}
 	}

@@ -124,6 +124,31 @@ func TestProgressReachesItsFollowers(t *testing.T) {
 	}
 }
 
+func TestWhatIsSentAfterFollowingBeganIsSeen(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, testAckWait)
+	sender := secondConn(t, n, testAckWait)
+	for i := range 100 {
+		uid := fmt.Sprint("u", i)
+		ch, stop, err := q.FollowProgress(limited(t, 10*time.Second), uid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sender.SendProgress(&Progress{AccountUid: uid}); err != nil {
+			t.Fatal(err)
+		}
+		if err := sender.nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ch:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("follower %d missed it", i)
+		}
+		stop()
+	}
+}
+
 func TestASlowFollowerMissesTheOldest(t *testing.T) {
 	t.Parallel()
 	q, _ := newQueue(t, testAckWait)
