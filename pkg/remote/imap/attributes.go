@@ -154,7 +154,7 @@ func (g *guard) bodyValue(l *lexer) value {
 		return value{bodyLiteral, n}
 	}
 	if q, ok := l.quoted(); ok {
-		g.item(&g.att.body, true, "BODY[] %s", printable(q))
+		g.item(&g.att.body, true, "BODY[] %s", q)
 		return value{}
 	}
 	if upper(l.atom()) != "NIL" {

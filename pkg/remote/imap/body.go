@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"time"
 
@@ -55,21 +56,26 @@ func (s *session) unasked(data *imapclient.FetchMessageData) {
 		return
 	}
 	defer f.leave()
-	f.read(data)
+	_ = f.read(data) // it is the wire's
 }
 
 // read reads an answer. Before the UID is known a body can go nowhere: a small one is kept, one at a time;
 // a larger one is passed over and its message asked for again, alone, where there is but one that it can
 // be.
-func (f *fetch) read(data *imapclient.FetchMessageData) {
+//
+// After an error nothing of the command may be touched any more: imapclient would read the body again, at
+// the same time as its own reader does.
+func (f *fetch) read(data *imapclient.FetchMessageData) error {
 	var m message
 	kept := false // until the end of the answer
 	for d := data.Next(); d != nil; d = data.Next() {
 		b, ok := d.(imapclient.FetchItemDataBodySection)
+		if !ok {
+			m.note(d)
+			continue
+		}
 		only := f.getOnly()
 		switch {
-		case !ok:
-			m.note(d)
 		case b.Literal == nil:
 			kept = true
 		case m.uid != 0:
@@ -82,16 +88,18 @@ func (f *fetch) read(data *imapclient.FetchMessageData) {
 		case b.Literal.Size() <= spoolOctets:
 			f.spool.Lock()
 			defer f.spool.Unlock()
-			if all, err := io.ReadAll(f.s.body(b.Literal, nil)); err == nil {
-				m.body, kept = &body{wire: f.s.wire, lit: bytes.NewReader(all), left: int64(len(all))}, true
-			}
+			m.body, kept = f.s.body(b.Literal, nil).keep(), true
 		default:
 			f.setLate()
+		}
+		if m.body != nil && m.body.lost {
+			return m.body.err
 		}
 	}
 	if kept && m.uid != 0 {
 		f.arrive(m)
 	}
+	return nil
 }
 
 // confirm reads the rest of an answer and fails unless it names the message.
@@ -116,6 +124,7 @@ type body struct {
 	left int64
 	end  func() error
 	err  error
+	lost bool // the connection is
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -127,21 +136,31 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
-	case err == io.EOF && b.left == 0 && b.end == nil:
-		b.err = io.EOF
-	case err == io.EOF && b.left == 0:
-		if b.err = b.end(); b.err == nil {
-			b.err = io.EOF
-		}
-	default:
+	case !errors.Is(err, io.EOF) || b.left > 0:
+		b.lost = true
 		if cause := b.wire.failure(); cause != nil {
 			err = cause
-		} else if err == io.EOF {
+		} else if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		b.err = fault.Wrap(fault.Network, "imap fetch", err)
+		return n, b.err
+	case b.end != nil:
+		b.err = b.end()
+	}
+	if b.err == nil {
+		b.err = io.EOF
 	}
 	return n, b.err
+}
+
+// keep reads all of b and returns the same from memory.
+func (b *body) keep() *body {
+	all, err := io.ReadAll(b)
+	if err != nil {
+		return b
+	}
+	return &body{wire: b.wire, lit: bytes.NewReader(all), left: int64(len(all))}
 }
 
 // expire makes the reader useless: what it reads from belongs to the next message.

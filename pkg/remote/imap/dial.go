@@ -52,19 +52,25 @@ func (h *hello) secure(ctx context.Context, mode account.TLSMode) error {
 		return err
 	}
 	if mode == account.Detect {
-		if !slices.Contains(h.caps, "STARTTLS") { // a greeting need not name them all
-			if err := h.capability(); err != nil {
-				return err
-			}
-		}
-		if slices.Contains(h.caps, "STARTTLS") {
-			if err := h.startTLS(ctx); err != nil {
-				return err
-			}
+		if err := h.detect(ctx); err != nil {
+			return err
 		}
 	}
 	if h.caps == nil {
 		return h.capability()
+	}
+	return nil
+}
+
+// detect goes on to TLS if the server offers it. A greeting need not name all capabilities.
+func (h *hello) detect(ctx context.Context) error {
+	if !slices.Contains(h.caps, "STARTTLS") {
+		if err := h.capability(); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(h.caps, "STARTTLS") {
+		return h.startTLS(ctx)
 	}
 	return nil
 }

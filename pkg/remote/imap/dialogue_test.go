@@ -29,6 +29,7 @@ const (
 	fetches = listed + "C? T4 UID FETCH 5:6,9 (UID \n"
 	five    = "S: * 1 FETCH (UID 5 BODY[] {3}\nS: abc)\n"
 	six     = "S: * 2 FETCH (UID 6 BODY[] {3}\nS: def)\n"
+	hundred = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 	nine    = "S: * 3 FETCH (UID 9 BODY[] {3}\nS: ghi)\n"
 )
 
@@ -369,10 +370,10 @@ func TestFetch(t *testing.T) {
 		"one is refused": {dialogue: five + "S: T4 NO some failed\n" +
 			"C? T5 UID FETCH 6 (\nS: T5 NO [UNAVAILABLE] a\nC: T6 UID FETCH 6 (UID FLAGS BODY.PEEK[])\nS: T6 NO [UNAVAILABLE] b\n" +
 			"C: T7 UID FETCH 6 (UID BODY.PEEK[])\nS: T7 NO [UNAVAILABLE] c\nC? T8 UID FETCH 9 (UID \n" + nine + "S: T8 OK done\n", want: "abc !unavailable ghi"},
-		"large, the UID last": {dialogue: five + "S: * 2 FETCH (BODY[] {600000}\nS* 600000 \"x\"\nS:  UID 6)\n" + nine + ok +
-			"C? T5 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 600000 \"x\"\nS:  UID 6)\nS: T5 OK done\n", want: "abc x*600000 ghi"},
-		"large, nobody's": {dialogue: five + "S: * 2 FETCH (BODY[] {600000}\nS* 600000 \"x\"\nS: )\n" + nine + ok +
-			"C? T5 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 600000 \"x\"\nS:  UID 7)\nS: T5 OK done\n", want: "abc x*600000…!protocol ghi"},
+		"large, the UID last": {dialogue: five + "S: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 6)\n" + nine + ok +
+			"C? T5 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 6)\nS: T5 OK done\n", want: "abc x*600000 ghi"},
+		"large, nobody's": {dialogue: five + "S: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS: )\n" + nine + ok +
+			"C? T5 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 7)\nS: T5 OK done\n", want: "abc x*600000…!protocol ghi"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -190,7 +190,10 @@ func (f *fetch) run(w window) {
 	})
 	f.sent <- struct{}{}
 	for m := cmd.Next(); m != nil; m = cmd.Next() {
-		f.read(m)
+		if w.err = f.read(m); w.err != nil {
+			f.finished <- w
+			return
+		}
 	}
 	w.err = cmd.Close()
 	f.finished <- w

@@ -134,27 +134,32 @@ func (g *guard) tagged(l *lexer) error {
 	if !ok || st.kind != "OK" && st.kind != "NO" && st.kind != "BAD" {
 		return g.garbage(line)
 	}
+	if st.code == "UIDVALIDITY" {
+		st.code = ""
+	}
 	return g.status(string(tag), st)
 }
 
 // status writes a status response with the codes that imapclient can read.
 func (g *guard) status(tag string, st status) error {
 	switch st.code {
-	case "", "APPENDUID", "COPYUID", "PERMANENTFLAGS", "HIGHESTMODSEQ":
+	case "", "APPENDUID", "COPYUID", "PERMANENTFLAGS", "HIGHESTMODSEQ", "UIDNEXT":
 		g.emit("%s %s %s\r\n", tag, st.kind, st.text)
 	case "CAPABILITY":
 		caps, err := g.list([]byte(st.args))
 		if err != nil {
 			return err
 		}
-		g.emit("%s %s [CAPABILITY %s] %s\r\n", tag, st.kind, caps, st.text)
-	case "UIDVALIDITY", "UIDNEXT":
-		l := lexer{[]byte(st.args)}
-		if n, ok := l.number32(); ok && tag == "*" {
-			g.emit("%s %s [%s %d] %s\r\n", tag, st.kind, st.code, n, st.text)
-			return nil
+		if caps != "" {
+			g.emit("%s %s [CAPABILITY %s] %s\r\n", tag, st.kind, caps, st.text)
+		} else if tag != "*" {
+			g.emit("%s %s %s\r\n", tag, st.kind, st.text)
 		}
-		g.emit("%s %s %s\r\n", tag, st.kind, st.text)
+	case "UIDVALIDITY":
+		l := lexer{[]byte(st.args)}
+		if n, ok := l.number32(); ok {
+			g.emit("%s %s [UIDVALIDITY %d] %s\r\n", tag, st.kind, n, st.text)
+		}
 	default:
 		g.emit("%s %s [%s] %s\r\n", tag, st.kind, st.code, st.text)
 	}
@@ -205,7 +210,9 @@ func (g *guard) list(b []byte) (string, error) {
 	if err != nil {
 		return "", g.fail(err)
 	}
-	g.learn(caps)
+	if len(caps) > 0 {
+		g.learn(caps)
+	}
 	return strings.Join(caps, " "), nil
 }
 

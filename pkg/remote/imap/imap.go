@@ -98,7 +98,7 @@ func (s *session) failure(op string, refused fault.Kind, err error) error {
 		st := status{kind: string(no.Type), code: string(no.Code), text: no.Text}
 		return st.fault(op, refused, s.wire.secrets)
 	}
-	if cause := s.wire.failure(); cause != nil && cause != errUnreadable {
+	if cause := s.wire.failure(); cause != nil && !errors.Is(cause, errUnreadable) {
 		return fault.Wrap(fault.Network, op, cause)
 	}
 	var known *fault.Error

@@ -37,12 +37,13 @@ func parseStatus(b []byte) (status, bool) {
 
 // printable replaces what would end a line or a text early.
 func printable(b []byte) []byte {
-	return bytes.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
+	b = bytes.Clone(b)
+	for i, c := range b {
+		if c < ' ' || c == 0x7f {
+			b[i] = '?'
 		}
-		return r
-	}, b)
+	}
+	return b
 }
 
 func upper(b []byte) string { return strings.ToUpper(string(b)) }

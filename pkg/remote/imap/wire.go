@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bufio"
+	"errors"
 	"sync"
 	"time"
 
@@ -241,9 +242,9 @@ func (w *wire) received(n int, err error) (int, error) {
 func (w *wire) line() ([]byte, error) {
 	part, err := w.r.ReadSlice('\n')
 	line := part
-	if err == bufio.ErrBufferFull {
+	if errors.Is(err, bufio.ErrBufferFull) {
 		line = append(make([]byte, 0, 2*len(part)), part...)
-		for err == bufio.ErrBufferFull && len(line) <= w.limits.Line {
+		for errors.Is(err, bufio.ErrBufferFull) && len(line) <= w.limits.Line {
 			part, err = w.r.ReadSlice('\n')
 			line = append(line, part...)
 		}
