@@ -59,6 +59,7 @@ func command(t *testing.T, args ...string) (*exec.Cmd, *output) {
 	cmd.Env = []string{"MAILFERRY_TEST_MAIN=1", "PATH=" + os.Getenv("PATH"), "HOME=" + cmd.Dir, "TMPDIR=" + os.TempDir()}
 	out := &output{}
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a shell starts it
 	return cmd, out
 }
 
@@ -159,6 +160,21 @@ func TestUpEndsOnSIGTERMAndLeavesNoProcess(t *testing.T) {
 	}
 	if !strings.Contains(r.out.String(), `"draining"`) || !strings.Contains(r.out.String(), `"stopped"`) {
 		t.Errorf("log:\n%s", r.out)
+	}
+}
+
+// Ctrl-C reaches every process of the terminal's group; Redis is needed until the last part has ended.
+func TestCtrlCDoesNotReachRedis(t *testing.T) {
+	t.Parallel()
+	r := up(t, filepath.Join(testenv.TempDir(t), "data"))
+	if err := syscall.Kill(-r.cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.kill(0); err != nil || strings.Contains(r.out.String(), "it died") {
+		t.Errorf("%v\n%s", err, r.out)
+	}
+	if left := using(t, r.data); len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
 }
 
