@@ -249,7 +249,10 @@ func TestHeldNamesKeysExactly(t *testing.T) {
 func TestHeldOfMoreThanOnePage(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{})
-	const count = 100_500
+	count := 100_500
+	if raceFactor > 1 {
+		count = 1_000 // the race detector has nothing to find in a second page
+	}
 	h.fill("example.com", "acc", count, 0)
 	held, err := h.Held(h.ctx, "acc")
 	if err != nil || len(held) != count {
