@@ -74,6 +74,8 @@ func TestDialErrors(t *testing.T) {
 func TestCredentialsThatBreakOut(t *testing.T) {
 	t.Parallel()
 	s := testenv.NewScript(t, "S: +OK\n") // any command would break the dialogue
+	d := dialer(nil)
+	d.Limits.Command = time.Second
 	for _, target := range []remote.Target{
 		{Username: "alice\r\nDELE 1", Password: canary},
 		{Username: "alice", Password: canary + "\nDELE 1"},
@@ -81,9 +83,9 @@ func TestCredentialsThatBreakOut(t *testing.T) {
 		{Username: "alice\x00", Password: canary},
 	} {
 		target.Host, target.Port = "localhost", s.Port
-		refused(t, dialer(nil), target, fault.Policy, "CR, LF or NUL")
+		refused(t, d, target, fault.Policy, "CR, LF or NUL")
 	}
-	refused(t, dialer(nil), remote.Target{Host: "localhost", Port: s.Port, Username: "alice"}, fault.Auth, "missing")
+	refused(t, d, remote.Target{Host: "localhost", Port: s.Port, Username: "alice"}, fault.Auth, "missing")
 }
 
 func TestAPOPWithDovecot(t *testing.T) {
