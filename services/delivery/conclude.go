@@ -40,18 +40,20 @@ func (h *handover) conclude(ctx context.Context, replies []local.Reply, err erro
 		h.d.metrics.uncertain.Inc()
 		h.log.Warn("the destination's answer was lost; the message is handed over again and may arrive twice", zap.Error(err))
 		h.later(ctx, err)
-	case errors.Is(err, transit.ErrBodyGone):
+	case errors.Is(err, transit.ErrBodyGone), errors.Is(err, transit.ErrBodyDamaged):
 		h.bodyGone(ctx, err)
 	case errors.Is(err, ledger.ErrLeaseLost):
 		h.log.Warn("the lease was lost before the message was complete; another has it", zap.Error(err))
 		h.nak(ctx, h.d.cfg.RetryMin)
+	case fault.KindOf(err) == fault.DestinationRejected && len(accepted) == 0: // hung up after a refusal for good
+		h.reject(ctx, err)
 	case err != nil:
 		h.later(ctx, err)
 	case len(accepted)+len(refused) < len(h.left):
-		h.later(ctx, replyError(fault.DestinationTemporary, temporary(replies)))
+		h.later(ctx, temporary(replies).Fault())
 	default:
 		h.left = recipients(refused)
-		h.reject(ctx, replyError(fault.DestinationRejected, refused[0]))
+		h.reject(ctx, refused[0].Fault())
 	}
 }
 
@@ -177,13 +179,6 @@ func (h *handover) returnLease(ctx context.Context) {
 	if err := h.d.Ledger.Return(ctx, h.lease); err != nil {
 		h.log.Debug("return", zap.Error(err)) // the lease ends by itself
 	}
-}
-
-func replyError(kind fault.Kind, r local.Reply) error {
-	if r.Code == 552 || r.Code == 452 {
-		kind = fault.DestinationQuota
-	}
-	return fault.Errorf(kind, "hand over to "+r.Recipient, "%d %s", r.Code, r.Text)
 }
 
 func temporary(replies []local.Reply) local.Reply {

@@ -246,7 +246,7 @@ func (h *handover) giveUpFor(ctx context.Context, err error) {
 		h.d.metrics.outcome("account-gone")
 		h.returnLease(ctx)
 		h.ack(ctx)
-	case errors.Is(err, transit.ErrBodyGone):
+	case errors.Is(err, transit.ErrBodyGone), errors.Is(err, transit.ErrBodyDamaged):
 		h.bodyGone(ctx, err)
 	case fault.KindOf(err) == fault.Policy || fault.KindOf(err) == fault.DestinationRejected:
 		h.reject(ctx, err)
