@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/queue"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
@@ -211,6 +212,28 @@ func TestTheStatusShowsWhatIsDown(t *testing.T) {
 	}
 	if got != "broken false dial: connection refused\ndirectory true \nqueue true \nredis true \ntransit true \n" {
 		t.Error(got)
+	}
+}
+
+// panicking is a directory with a bug.
+type panicking struct{ control.Directory }
+
+func (panicking) Account(context.Context, string, string) (account.Account, error) {
+	panic("a bug with " + canary)
+}
+
+func TestAPanicIsAnErrorOfItsCallOnly(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(d *control.Deps, _ *control.Config) { d.Directory = panicking{d.Directory} })
+	_, err := h.accounts.GetAccount(t.Context(), &mailferryv1.GetAccountRequest{Ref: ref("a")})
+	wantError(t, err, connect.CodeInternal, fault.Internal, "GetAccount stopped with a panic")
+	_, err = h.fetch(t.Context(), "a")
+	wantError(t, err, connect.CodeInternal, fault.Internal, "Fetch stopped with a panic")
+	if log := h.log.String(); strings.Contains(log, canary) || !strings.Contains(log, "example.com/a") || !strings.Contains(log, "api_test.go") {
+		t.Errorf("%s", log)
+	}
+	if _, err := h.fleet.GetSettings(t.Context(), &mailferryv1.GetSettingsRequest{}); err != nil {
+		t.Error(err)
 	}
 }
 

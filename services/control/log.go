@@ -25,7 +25,8 @@ type edge struct{ log *zap.Logger }
 
 func (e edge) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
-		defer e.done(time.Now(), req.Spec(), accountOf(req.Any()), &err)
+		account := accountOf(req.Any())
+		defer e.done(time.Now(), req.Spec(), &account, &err)
 		arrived(ctx)
 		ctx, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()
@@ -40,13 +41,13 @@ func (e edge) WrapStreamingClient(next connect.StreamingClientFunc) connect.Stre
 func (e edge) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		s := &seen{StreamingHandlerConn: conn, ctx: ctx}
-		defer func(start time.Time) { e.done(start, conn.Spec(), s.account, &err) }(time.Now())
+		defer e.done(time.Now(), conn.Spec(), &s.account, &err)
 		return next(ctx, s)
 	}
 }
 
-// done is deferred by every call.
-func (e edge) done(start time.Time, spec connect.Spec, account string, err *error) {
+// done is deferred by every call, itself: it recovers.
+func (e edge) done(start time.Time, spec connect.Spec, account *string, err *error) {
 	if r := recover(); r != nil {
 		// The value may quote a request: the stack says where, the type says what.
 		e.log.Error("panic", zap.String("procedure", spec.Procedure), zap.String("type", fmt.Sprintf("%T", r)),
@@ -54,8 +55,8 @@ func (e edge) done(start time.Time, spec connect.Spec, account string, err *erro
 		*err = refusal(connect.CodeInternal, fault.Internal, fault.Internal.Verdict().Advice, "%s stopped with a panic", spec.Procedure)
 	}
 	fields := []zap.Field{zap.String("procedure", spec.Procedure), zap.Duration("took", time.Since(start))}
-	if account != "" {
-		fields = append(fields, zap.String("account", account))
+	if *account != "" {
+		fields = append(fields, zap.String("account", *account))
 	}
 	level := zapcore.DebugLevel
 	if spec.IdempotencyLevel != connect.IdempotencyNoSideEffects {

@@ -85,6 +85,31 @@ func TestAFetchStreamsTheRunOfItsJob(t *testing.T) {
 	wantError(t, err, connect.CodeNotFound, fault.NotFound, "example.com/nobody")
 }
 
+// A run tells its end just before its job leaves the queue.
+func TestAFetchRightAfterAnotherIsAnotherRun(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.add("a")
+	again := make(chan struct{}, 1)
+	var runs atomic.Int64
+	h.work(func(ctx context.Context, c *queue.Claim) {
+		n := runs.Add(1)
+		h.say(c, mailferryv1.Phase_PHASE_DONE, n, nil)
+		if n == 1 {
+			<-again // the job stays until the second trigger was refused once
+		}
+		h.ack(ctx, c)
+	})
+	if rs, err := h.fetch(t.Context(), "a"); err != nil || last(rs).GetNew() != 1 {
+		t.Fatal(phases(rs), err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { again <- struct{}{} })
+	rs, err := h.fetch(t.Context(), "a")
+	if err != nil || phases(rs) != "QUEUED DONE " || last(rs).GetNew() != 2 {
+		t.Errorf("%s %v", phases(rs), err)
+	}
+}
+
 func TestAFailedRunIsAnswered(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -276,11 +301,18 @@ func TestManyAreFetchedThroughASmallWindow(t *testing.T) {
 		}
 		h.planned(res.GetAccount())
 	}
-	var open, most, runs atomic.Int64
+	var open, most, runs, queued atomic.Int64
 	h.work(func(ctx context.Context, c *queue.Claim) {
 		most.Store(max(most.Load(), open.Add(1)))
 		defer open.Add(-1)
 		k := runs.Add(1)
+		if k%20 == 0 {
+			n, err := h.queue.Pending(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			queued.Store(max(queued.Load(), int64(n)))
+		}
 		if err := h.due.Settle(ctx, c.AccountUID, fault.None, time.Time{}, time.Now()); err != nil {
 			t.Error(err)
 		}
@@ -318,8 +350,8 @@ func TestManyAreFetchedThroughASmallWindow(t *testing.T) {
 			seen[name] = true
 		}
 	}
-	if most.Load() > 64 {
-		t.Errorf("%d at a time", most.Load())
+	if most.Load() > 64 || queued.Load() > 300 {
+		t.Errorf("%d at a time, %d queued", most.Load(), queued.Load())
 	}
 	if len(seen) != active {
 		t.Errorf("%d reports", len(seen))
