@@ -41,16 +41,19 @@ func (l *Ledger) Reset(ctx context.Context, slot Slot, account, epoch string) (i
 		return 0, fault.Errorf(fault.Internal, "ledger reset", "not an epoch: %q", epoch)
 	}
 	reply, err := l.admin(ctx, "reset", slot, account, epoch)
-	if err != nil || len(reply) < 4 {
+	if err != nil {
 		return 0, err
 	}
-	ix := &Index{sets: make(map[string]boxSets)}
-	pairs(list(reply, 3), ix.readSet)
-	n := atoi(text(list(reply, 1), 0)) + int(number(reply, 2))
-	for _, b := range ix.sets {
-		n += b.collected.count() + b.skipped.count()
-	}
-	return n, nil
+	c := readCounts(reply, 1)
+	return c.Collected + c.Skipped, nil
+}
+
+// readCounts counts from entries, skipped, tail and sets, which are in the answer from at on.
+func readCounts(reply []any, at int) Counts {
+	ix := &Index{tail: make(map[string]string), sets: make(map[string]boxSets)}
+	pairs(list(reply, at+2), func(raw, value string) { ix.tail[raw] = value })
+	pairs(list(reply, at+3), ix.readSet)
+	return countIndex(int(number(reply, at)), int(number(reply, at+1)), ix.tail, ix.sets)
 }
 
 // Erase removes everything of an account and leaves a tombstone.
@@ -63,7 +66,7 @@ func (l *Ledger) Erase(ctx context.Context, slot Slot, account string) error {
 		}
 		slot = moved.To
 	}
-	return fault.Errorf(fault.Internal, "ledger erase", "the signposts of account %s run in a circle", account)
+	return fault.New(fault.Canceled, "ledger erase", ErrMoving)
 }
 
 // UnparkResult says what became of a parked key.
@@ -114,10 +117,7 @@ func (l *Ledger) State(ctx context.Context, slot Slot, account string) (Counts, 
 	if err != nil {
 		return Counts{}, err
 	}
-	ix := &Index{tail: make(map[string]string), sets: make(map[string]boxSets)}
-	pairs(list(reply, 5), func(raw, value string) { ix.tail[raw] = value })
-	pairs(list(reply, 6), ix.readSet)
-	c := countIndex(int(number(reply, 3)), int(number(reply, 4)), ix.tail, ix.sets)
+	c := readCounts(reply, 3)
 	c.Epoch, c.Job, c.Marked = text(reply, 1), text(reply, 2), int(number(reply, 7))
 	c.Parked, c.Deferred, c.Deleting = int(number(reply, 8)), int(number(reply, 9)), int(number(reply, 10))
 	return c, nil
@@ -133,7 +133,7 @@ func (l *Ledger) admin(ctx context.Context, name string, slot Slot, account stri
 		}
 		slot = moved.To
 	}
-	return nil, fault.Errorf(fault.Internal, "ledger "+name, "the signposts of account %s run in a circle", account)
+	return nil, fault.New(fault.Canceled, "ledger "+name, ErrMoving)
 }
 
 func (l *Ledger) adminAt(ctx context.Context, name string, slot Slot, account string, args ...any) ([]any, error) {

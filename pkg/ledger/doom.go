@@ -20,7 +20,8 @@ type Doomed struct {
 const accountRounds = 5
 
 // Doom asks which messages may be deleted at the remote now: those that every active account of the remote
-// mailbox has collected. They become deleting for each of these accounts. Call it right before DELE.
+// mailbox has collected. Nothing is while this account is not enrolled: after a loss of Redis the others may
+// not be known. They become deleting for each of these accounts. Call it right before DELE.
 func (h *Hold) Doom(ctx context.Context, doomed []Doomed) (allowed []Key, err error) {
 	others, err := h.others(ctx)
 	if err != nil {
@@ -60,9 +61,12 @@ func (h *Hold) doom(ctx context.Context, batch []Doomed, others []string) (allow
 		if err != nil {
 			return nil, false, err
 		}
-		args = append(args, raw, max(d.Listed, 0), hex.EncodeToString(d.Digest))
+		args = append(args, raw, FoldSize(d.Listed), max(d.Listed, 0), hex.EncodeToString(d.Digest))
 	}
 	reply, err := h.l.run(ctx, "doom", keys, args...)
+	if text(reply, 0) == "ENROLL" {
+		return nil, false, fault.New(fault.Canceled, "ledger doom", ErrNotEnrolled)
+	}
 	if err != nil || text(reply, 0) == "ACCOUNTS" {
 		return nil, false, err
 	}
@@ -80,7 +84,7 @@ func (h *Hold) others(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	for a, active := range all {
-		if active == "1" && a != h.req.Account && word(a) {
+		if active != "0" && a != h.req.Account && word(a) {
 			names = append(names, a)
 		}
 	}

@@ -18,6 +18,10 @@ var (
 	ErrLeaseLost = errors.New("the lease on the message is lost")
 	// ErrGone says that the account was erased.
 	ErrGone = errors.New("the account was deleted")
+	// ErrMoving says that the account is being moved to another slot: try again.
+	ErrMoving = errors.New("the account is being moved")
+	// ErrNotEnrolled says that Enroll was not called for the account, or Withdraw was: it may delete nothing.
+	ErrNotEnrolled = errors.New("the account is not enrolled as active")
 	// ErrWrongKey says that the index was made with another installation key.
 	ErrWrongKey = errors.New("wrong installation key")
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,8 @@ type house struct {
 	keyer *Keyer
 	slot  Slot
 
+	source map[string]string
+
 	mu    sync.Mutex
 	local time.Duration
 }
@@ -38,9 +41,43 @@ func newHouse(t testing.TB, cfg Config) *house {
 		cfg.KeyID = h.keyer.ID()
 	}
 	h.Ledger = New(env.Client, cfg)
+	h.source = make(map[string]string)
+	for name := range h.scripts {
+		h.source[name] = h.assemble("lua/" + name + ".lua")
+	}
+	h.source["peek"] = h.parts("--@ use clock account snapshot\nreturn snapshot()")
+	h.scripts["peek"] = redis.NewScript(h.source["peek"])
 	h.idle = true
 	h.now = h.clock
 	return h
+}
+
+func (h *house) assemble(file string) string {
+	body, err := sources.ReadFile(file)
+	h.ok(err)
+	return h.parts(string(body))
+}
+
+func (h *house) parts(body string) string {
+	src, err := assemble([]byte(body))
+	h.ok(err)
+	return src
+}
+
+// mutate replaces a piece of every script that has it.
+func (h *house) mutate(old, new string) {
+	h.t.Helper()
+	found := false
+	for name, src := range h.source {
+		if strings.Contains(src, old) {
+			h.source[name] = strings.ReplaceAll(src, old, new)
+			h.scripts[name] = redis.NewScript(h.source[name])
+			found = true
+		}
+	}
+	if !found {
+		h.t.Fatalf("no script has %q", old)
+	}
 }
 
 func (h *house) clock() time.Time {
@@ -70,6 +107,7 @@ func (h *house) acquire(account, job string) *Hold {
 // open acquires for an account with an epoch.
 func (h *house) open(account, epoch string) *Hold {
 	h.t.Helper()
+	h.ok(h.Enroll(context.Background(), h.slot, account))
 	hold := h.acquire(account, "job-"+account)
 	if hold.Epoch() == "" {
 		h.ok(hold.OpenEpoch(context.Background(), epoch))

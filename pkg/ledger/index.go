@@ -69,6 +69,7 @@ type keyState struct {
 	kind   byte // as in the scripts: p d x g
 	until  time.Time
 	listed int64
+	served bool // it keeps what a delivery recorded
 }
 
 // missing is a collected key that a complete listing did not have.
@@ -135,13 +136,13 @@ func (ix *Index) readSet(field, s string) {
 }
 
 func parseState(s string) keyState {
-	head, _, _ := strings.Cut(s, "\n")
+	head, rest, _ := strings.Cut(s, "\n")
 	f := strings.Split(head, " ")
 	if len(f) < 2 || len(f[0]) != 1 {
 		return keyState{}
 	}
 	n, _ := strconv.ParseInt(f[1], 10, 64)
-	st := keyState{kind: f[0][0]}
+	st := keyState{kind: f[0][0], served: rest != ""}
 	switch st.kind {
 	case 'd', 'g':
 		st.until = time.UnixMilli(n)
@@ -305,13 +306,7 @@ func countIndex(entries, skipped int, tail map[string]string, sets map[string]bo
 	c := Counts{Collected: entries - skipped, Skipped: skipped}
 	for _, b := range sets {
 		c.Collected += b.collected.count()
-		for _, r := range b.skipped {
-			for uid := uint64(r.lo); uid <= uint64(r.hi); uid++ {
-				if !b.collected.contains(uint32(uid)) {
-					c.Skipped++
-				}
-			}
-		}
+		c.Skipped += b.skipped.count() - b.skipped.overlap(b.collected)
 	}
 	for raw, v := range tail {
 		if len(raw) == 12 {

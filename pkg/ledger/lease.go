@@ -14,7 +14,7 @@ import (
 type TakeRequest struct {
 	Slot    Slot
 	Account string
-	// Epoch the message was fetched under.
+	// Epoch the message was fetched under; Size and Listed as they were given to Mark.
 	Epoch        string
 	Key          Key
 	Size, Listed int64
@@ -28,7 +28,7 @@ type Verdict uint8
 // The verdicts of Take.
 const (
 	Deliver Verdict = iota + 1 // the lease is taken
-	Repeat                     // collected, skipped, parked or deferred: drop this copy
+	Repeat                     // collected, skipped, parked or deferred, or a copy of an earlier message: drop it
 	Busy                       // another delivery is at work on it; try again after Taken.Wait
 	NoEpoch                    // no index: hold the message until a run opened one
 	Gone                       // the account was deleted: drop the message
@@ -109,13 +109,13 @@ func (l *Ledger) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	if err != nil {
 		return Taken{}, err
 	}
-	lease := &Lease{Account: req.Account, Key: req.Key, Token: nonce(), Listed: req.Listed, now: l.now, slot: req.Slot}
+	lease := &Lease{Account: req.Account, Key: req.Key, Token: nonce(), Listed: max(req.Listed, 0), now: l.now, slot: req.Slot}
 	if word(req.Holder) {
 		lease.Token += "." + req.Holder
 	}
 	attempt := l.now()
 	reply, err := l.run(ctx, "take", req.Slot.accountKeys(req.Account), lease.Token, l.cfg.DeliveryLease.Milliseconds(),
-		l.cfg.MaxAttempts, raw, max(req.Size, 0), max(req.Listed, 0))
+		l.cfg.MaxAttempts, raw, max(req.Size, 0), lease.Listed, FoldSize(lease.Listed))
 	var moved *MovedError
 	switch {
 	case errors.Is(err, ErrGone):
@@ -191,15 +191,19 @@ func (l *Ledger) Park(ctx context.Context, le *Lease) error {
 }
 
 // Commit records that the destination accepted the message. It needs no live lease and may be repeated.
-// wrote is false if it was collected already, if the epoch of the lease is over, or if the account is gone.
+// wrote is false if it was collected already, if the epoch of the lease is over, or if index or account are gone.
+// With any error the outcome is not recorded: repeat until there is none.
 func (l *Ledger) Commit(ctx context.Context, le *Lease) (wrote bool, err error) {
 	raw, err := rawOf("ledger commit", le.Key)
 	if err != nil {
 		return false, err
 	}
-	reply, err := follow(le, func(slot Slot) ([]any, error) {
-		return l.run(ctx, "commit", slot.accountKeys(le.Account), le.Token, raw, le.Epoch, FoldSize(le.Listed))
+	reply, err := follow("ledger commit", le, func(slot Slot) ([]any, error) {
+		return l.run(ctx, "commit", slot.accountKeys(le.Account), le.Token, raw, le.Epoch, FoldSize(le.Listed), le.Listed)
 	})
+	if errors.Is(err, ErrLeaseLost) {
+		return false, nil
+	}
 	return err == nil && number(reply, 1) == 1, err
 }
 
@@ -209,7 +213,7 @@ func (l *Ledger) leased(ctx context.Context, name string, le *Lease, args ...any
 	if err != nil {
 		return nil, err
 	}
-	return follow(le, func(slot Slot) ([]any, error) {
+	return follow("ledger "+name, le, func(slot Slot) ([]any, error) {
 		return l.run(ctx, name, slot.accountKeys(le.Account), append([]any{le.Token, raw}, args...)...)
 	})
 }
@@ -217,19 +221,29 @@ func (l *Ledger) leased(ctx context.Context, name string, le *Lease, args ...any
 // maxHops bounds how many signposts are followed.
 const maxHops = 4
 
-// follow calls do, again in another slot where the account was moved there.
-func follow(le *Lease, do func(Slot) ([]any, error)) ([]any, error) {
-	slot := le.Slot()
+// follow calls do, again in another slot where the account was moved there. The lease learns of the slot only
+// once the account has arrived in it: until then the answer is ErrMoving.
+func follow(op string, le *Lease, do func(Slot) ([]any, error)) ([]any, error) {
+	first := le.Slot()
+	slot := first
 	for range maxHops {
 		reply, err := do(slot)
 		var moved *MovedError
-		if !errors.As(err, &moved) {
-			return reply, err
+		if errors.As(err, &moved) {
+			slot = moved.To
+			continue
 		}
-		slot = moved.To
+		lost := err == nil && text(reply, 0) == "NO-EPOCH"
+		if lost && slot != first {
+			break
+		}
 		le.mu.Lock()
 		le.slot = slot
 		le.mu.Unlock()
+		if lost {
+			err = fault.New(fault.Canceled, op, ErrLeaseLost)
+		}
+		return reply, err
 	}
-	return nil, fault.Errorf(fault.Internal, "ledger", "the signposts of account %s run in a circle", le.Account)
+	return nil, fault.New(fault.Canceled, op, ErrMoving)
 }

@@ -26,7 +26,11 @@ func scripts() (map[string]*redis.Script, error) {
 		if e.IsDir() {
 			continue
 		}
-		src, err := assemble(e.Name())
+		body, err := sources.ReadFile("lua/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		src, err := assemble(body)
 		if err != nil {
 			return nil, err
 		}
@@ -35,11 +39,8 @@ func scripts() (map[string]*redis.Script, error) {
 	return all, nil
 }
 
-func assemble(name string) (string, error) {
-	body, err := sources.ReadFile("lua/" + name)
-	if err != nil {
-		return "", err
-	}
+// assemble puts the parts in front of a script.
+func assemble(body []byte) (string, error) {
 	var b strings.Builder
 	first, _, _ := strings.Cut(string(body), "\n")
 	if uses, ok := strings.CutPrefix(first, "--@ use "); ok {

@@ -1,6 +1,9 @@
 package ledger
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // event is one change that a listing brings; the letters are the script's.
 type event struct {
@@ -15,28 +18,48 @@ func (h *Hold) Seen(ctx context.Context, listed []Item, complete bool) error {
 		return nil
 	}
 	ix := h.Index()
-	events := ix.compare(listed, uint32(h.l.cfg.Listings))
+	events := ix.compare(listed, h.l.cfg)
 	if len(events) == 0 && len(ix.missing) == 0 {
 		return nil
 	}
-	first := "1"
-	send := func(batch []event) error {
+	return h.send(ctx, events, "1")
+}
+
+// Reused says that unique-ids which are collected name other messages now: they are new.
+func (h *Hold) Reused(ctx context.Context, keys []Key) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	events := make([]event, 0, len(keys))
+	for _, k := range keys {
+		raw, err := rawOf("ledger reused", k)
+		if err != nil {
+			return err
+		}
+		events = append(events, event{"U", raw})
+	}
+	return h.send(ctx, events, "0")
+}
+
+// send tells Redis what changed; first is "1" for the first batch of a listing.
+func (h *Hold) send(ctx context.Context, events []event, first string) error {
+	for {
+		n := min(len(events), maxBatch)
 		args := []any{first, h.l.cfg.Grace.Milliseconds(), h.l.cfg.Listings, h.l.cfg.Ghost.Milliseconds()}
-		for _, e := range batch {
+		for _, e := range events[:n] {
 			args = append(args, e.what, e.raw)
 		}
-		first = "0"
-		_, err := h.run(ctx, "seen", args...)
-		return err
+		if _, err := h.run(ctx, "seen", args...); err != nil {
+			return err
+		}
+		if events, first = events[n:], "0"; len(events) == 0 {
+			return nil
+		}
 	}
-	if len(events) == 0 {
-		return send(nil)
-	}
-	return batches(len(events), maxBatch, func(from, to int) error { return send(events[from:to]) })
 }
 
 // compare returns what a complete listing changes.
-func (ix *Index) compare(listed []Item, listings uint32) []event {
+func (ix *Index) compare(listed []Item, cfg Config) []event {
 	var events []event
 	here := make(map[string]bool)
 	note := len(ix.states) > 0 || len(ix.missing) > 0
@@ -60,12 +83,14 @@ func (ix *Index) compare(listed []Item, listings uint32) []event {
 		switch {
 		case st.kind == 'x' && !here[raw]:
 			events = append(events, event{"F", raw})
+		case st.kind == 'd' && !here[raw] && st.over(ix.now, cfg.Grace):
+			events = append(events, event{"D", raw})
 		case st.kind == 'g' && !st.until.After(ix.now):
 			events = append(events, event{"G", raw})
 		}
 	}
 	for raw, m := range ix.missing {
-		if !here[raw] && ix.listing+1 >= m.listing+listings-1 {
+		if !here[raw] && ix.listing+1 >= m.listing+uint32(cfg.Listings)-1 {
 			events = append(events, event{"R", raw})
 		}
 	}
@@ -73,6 +98,15 @@ func (ix *Index) compare(listed []Item, listings uint32) []event {
 		events = ix.vanished(listed, events)
 	}
 	return events
+}
+
+// over says that a deferred key that is not listed may be forgotten. What a delivery recorded of it is kept
+// longer: the listing may be short.
+func (st keyState) over(now time.Time, grace time.Duration) bool {
+	if st.served {
+		return !st.until.Add(grace).After(now)
+	}
+	return !st.until.After(now)
 }
 
 // size is the number of POP3 and content keys.

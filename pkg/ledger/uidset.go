@@ -49,3 +49,20 @@ func (s uidSet) count() int {
 	}
 	return n
 }
+
+// overlap counts what is in both.
+func (s uidSet) overlap(t uidSet) int {
+	n := 0
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		lo, hi := max(s[i].lo, t[j].lo), min(s[i].hi, t[j].hi)
+		if lo <= hi {
+			n += int(hi-lo) + 1
+		}
+		if s[i].hi < t[j].hi {
+			i++
+		} else {
+			j++
+		}
+	}
+	return n
+}

@@ -52,7 +52,7 @@ redis.call('DEL', KEYS[7])
 redis.call('HSET', KEYS[7], 'token', ARGV[3], 'account', account, 'job', ARGV[5], 'owner', ARGV[6],
   'until', now + ARGV[7])
 redis.call('PEXPIRE', KEYS[7], ARGV[7])
-redis.call('HSETNX', KEYS[9], account, 1)
+redis.call('HSETNX', KEYS[9], account, '?')
 if redis.call('HGET', KEYS[1], 'job') ~= ARGV[5] then
   redis.call('HSET', KEYS[1], 'job', ARGV[5], 'starts', 0)
 end

@@ -16,29 +16,37 @@ local function open_set(raw)
   end
 end
 
-local function fresh(size, listed)
-  return {epoch = ARGV[4], size = size, listed = listed, attempts = 0, takes = 0, blob = ''}
+-- What the batch needs is read at once: the whole tail, and the marks and states of its keys.
+local raws = {}
+for i = 7, #ARGV, 4 do raws[#raws + 1] = ARGV[i] end
+local marks = redis.call('HMGET', KEYS[6], unpack(raws))
+local states = redis.call('HMGET', KEYS[5], unpack(raws))
+local tail = redis.call('HGETALL', KEYS[3])
+ix.recent = {}
+for i = 1, #tail, 2 do ix.recent[tail[i]] = tail[i + 1] end
+
+-- refused says why a key may not be fetched, or nil.
+local function refused(raw, text, old, kind, holds, seen)
+  if not old then
+    local was = lookup(ix, raw)
+    if was == 'c' then return 'collected' end
+    if was == 's' then return 'skipped' end
+    if kind == 'p' then return 'parked' end
+    if kind == 'd' and holds then return 'deferred' end
+  elseif old.till > now then
+    return 'leased'
+  end
+  if text ~= seen then return 'changed' end
 end
 
-local function mark(raw, size, listed, seen)
+local function mark(at, raw, size, listed, seen)
   if #raw == 12 then open_set(raw) end
-  local was = lookup(ix, raw)
-  if was == 'c' then return 'collected' end
-  if was == 's' then return 'skipped' end
-  local kind, holds, blob = state(raw)
-  if kind == 'p' then return 'parked' end
-  if kind == 'd' and holds then return 'deferred' end
-  local text = redis.call('HGET', KEYS[6], raw) or ''
-  local old = parse(text)
+  local old = parse(marks[at])
   if old and old.by == ARGV[5] then return 'marked' end
-  if old and old.till > now then return 'leased' end
-  if text ~= seen then return 'changed' end
-  local m = fresh(size, listed)
-  if old and old.epoch == ARGV[4] then
-    m.attempts, m.takes, m.blob = old.attempts, old.takes, old.blob
-  elseif kind == 'd' then
-    m.blob = blob
-  end
+  local kind, holds, ended = state_of(states[at])
+  local no = refused(raw, marks[at] or '', old, kind, holds, seen)
+  if no then return no end
+  local m = begin(ARGV[4], size, listed, old, kind, ended)
   m.attempts, m.by, m.till = m.attempts + 1, ARGV[5], 0
   if m.attempts > tonumber(ARGV[6]) then
     redis.call('HSET', KEYS[5], raw, parked(m))
@@ -46,12 +54,12 @@ local function mark(raw, size, listed, seen)
     return 'too-many'
   end
   redis.call('HSET', KEYS[6], raw, format(m))
-  if kind then redis.call('HDEL', KEYS[5], raw) end
+  if kind == 'd' then redis.call('HDEL', KEYS[5], raw) end
   return 'marked'
 end
 
 local out = {'OK'}
 for i = 7, #ARGV, 4 do
-  out[#out + 1] = mark(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+  out[#out + 1] = mark(#out, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
 return out

@@ -4,6 +4,7 @@
 --   F a deleting key is not listed any more        N a deleting key is listed with another size
 --   V a collected key is missing                   B a missing key is back
 --   R a missing key may be ripe                    G a ghost may have lapsed
+--   U a collected unique-id was used again         D a deferred key whose time has come is missing
 local no = stale()
 if no then return no end
 if ARGV[5] == '1' then redis.call('HINCRBY', KEYS[1], 'listing', 1) end
@@ -11,10 +12,12 @@ local listing = tonumber(redis.call('HGET', KEYS[1], 'listing') or 0)
 
 -- leave takes a key out of the index; its ghost answers copies that are still under way.
 local function leave(raw)
+  local _, _, v = lookup(ix, raw)
   drop(ix, raw)
   redis.call('HDEL', KEYS[8], raw)
   if #raw == 7 then
-    redis.call('HSET', KEYS[5], raw, string.format('g %.0f\n', now + ARGV[8]))
+    local folded = v and struct.unpack('>I2', v) or 0
+    redis.call('HSET', KEYS[5], raw, string.format('g %.0f %.0f\n', now + ARGV[8], folded))
   else
     redis.call('HDEL', KEYS[5], raw)
   end
@@ -39,6 +42,8 @@ local event = {
   R = function(raw, kind)
     if kind ~= 'x' and lookup(ix, raw) == 'c' and ripe(raw) then leave(raw) end
   end,
+  U = function(raw, kind) if kind ~= 'x' and lookup(ix, raw) == 'c' then leave(raw) end end,
+  D = function(raw, kind, holds) if kind == 'd' and not holds then redis.call('HDEL', KEYS[5], raw) end end,
   G = function(raw, kind, holds) if kind == 'g' and not holds then redis.call('HDEL', KEYS[5], raw) end end,
 }
 

@@ -1,6 +1,6 @@
 -- The UID index of an account. A raw key has 7 bytes (POP3, content) or 12 (IMAP: mailbox, UIDVALIDITY, UID).
 -- A value has 4: the folded size, and the day with its top bit set for a skipped key.
-local LOAD, TAIL, ENTRY = 256, 128, 11
+local LOAD, TAIL, ENTRY = 128, 128, 11
 
 local function value(size, skipped)
   local day = math.floor(now / 86400000) - 18262
@@ -83,16 +83,19 @@ local function set(ix, field, validity)
   return s, p
 end
 
--- lookup returns 'c', 's' or nil, and where it was found.
+-- lookup returns 'c', 's' or nil, where it was found, and its value where it has one. A key that has a mark is in no index: whatever
+-- writes one looks here first, and whatever puts a key here removes its mark.
 local function lookup(ix, raw)
-  local v = redis.call('HGET', ix.tail, raw)
-  if v then return color(v), 'tail' end
+  local v
+  if ix.recent then v = ix.recent[raw] else v = redis.call('HGET', ix.tail, raw) end
+  if v then return color(v), 'tail', v end
   if #raw == 7 then
     if ix.n == 0 then return nil end
     local s = redis.call('HGET', ix.index, bucket(raw, ix.n))
     local p = s and aligned(s, raw)
     if not p then return nil end
-    return color(string.sub(s, p + 7, p + 10)), 'bucket'
+    v = string.sub(s, p + 7, p + 10)
+    return color(v), 'bucket', v
   end
   local box = string.sub(raw, 1, 4)
   local validity, uid = struct.unpack('>I4I4', raw, 5)
@@ -159,7 +162,7 @@ local function recolor(ix, raw, v)
   save(ix)
 end
 
--- put writes a key; was and where are what lookup said of it.
+-- put writes a key; where is what lookup said of it.
 local function put(ix, raw, v, where)
   if where == 'bucket' then return recolor(ix, raw, v) end
   if where ~= 'tail' and redis.call('HLEN', ix.tail) >= TAIL then fold(ix) end

@@ -4,6 +4,7 @@ local function leased()
   if ix.gone then return nil, {'LOST'} end
   local shut = closed()
   if shut then return nil, shut end
+  if not ix.epoch then return nil, {'NO-EPOCH'} end
   local m = parse(redis.call('HGET', KEYS[6], ARGV[4]))
   if not m or m.by ~= ARGV[3] or m.till == 0 then return nil, {'LOST'} end
   return m

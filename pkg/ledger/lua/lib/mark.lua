@@ -13,18 +13,49 @@ local function format(m)
     .. m.blob
 end
 
--- A state: "p size listed\n" parked, "d until\n" deferred, both with the blob of the mark they ended;
--- "x listed digest\n" deleting; "g until\n" the ghost of a key that left the index.
-local function state(raw)
-  local s = redis.call('HGET', KEYS[5], raw)
+-- other says that a mark is for another message than the one with that LIST size: the unique-id was used again.
+local function other(m, listed)
+  return m.listed ~= '0' and listed ~= '0' and m.listed ~= listed
+end
+
+-- A state: "p size listed\n" parked, "d until listed\n" deferred, both with the blob of the mark they ended;
+-- "x listed digest\n" deleting; "g until folded\n" the ghost of a key that left the index,
+-- with the folded size of the message it stood for; it may lie beside a mark, or be left where the key is
+-- collected again.
+-- state_of returns the kind, whether it still holds, and for p and d the mark it ended, as far as that is kept.
+local function state_of(s)
   if not s then return nil end
-  local kind, first = string.match(s, '^(%l) (%d+)')
-  if kind == 'd' or kind == 'g' then
-    return kind, tonumber(first) > now, string.match(s, '\n(.*)$') or ''
-  end
-  return kind, true, string.match(s, '\n(.*)$') or ''
+  local kind, first, second, rest = string.match(s, '^(%l) (%d+) ?(%d*)[^\n]*\n(.*)$')
+  return kind, (kind ~= 'd' and kind ~= 'g') or tonumber(first) > now, {listed = second, blob = rest}
+end
+
+local function state(raw)
+  return state_of(redis.call('HGET', KEYS[5], raw))
+end
+
+-- haunts says that a message without a mark is a late copy of the one that a ghost stands for.
+local function haunts(kind, holds, ended, folded)
+  return kind == 'g' and holds and (ended.listed == folded or ended.listed == '0' or folded == '0')
 end
 
 local function parked(m)
   return string.format('p %s %s\n', m.size, m.listed) .. m.blob
+end
+
+local function deferred(m, till)
+  return string.format('d %.0f %s\n', till, m.listed) .. m.blob
+end
+
+-- begin returns the mark of a message under an epoch: what the old mark, or the mark that ended in a state,
+-- says of this message is kept, in no case what is said of another one.
+local function begin(epoch, size, listed, old, kind, ended)
+  local m = {epoch = epoch, size = size, listed = listed, attempts = 0, takes = 0, blob = ''}
+  if old then
+    if old.epoch == epoch and not other(old, listed) then
+      m.attempts, m.takes, m.blob = old.attempts, old.takes, old.blob
+    end
+  elseif (kind == 'd' or kind == 'p') and not other(ended, listed) then
+    m.blob = ended.blob
+  end
+  return m
 end
