@@ -92,7 +92,10 @@ func TestListsAreOfADomainInOrder(t *testing.T) {
 	if got := listed(t, d, "example"); len(got) != 0 {
 		t.Fatalf("another domain has %v", refs(got))
 	}
-	for range d.Accounts(limited(t, 5*time.Second), "big.example") {
+	for _, err := range d.Accounts(limited(t, 5*time.Second), "big.example") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break // leaves nothing behind
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -169,7 +169,7 @@ func TestAWatcherThatEndsHandsBackAtOnce(t *testing.T) {
 		return err == nil && c.CachedInfo().NumAckPending == n
 	})
 	cancel()
-	<-done
+	_ = <-done
 	f := &feed{}
 	watch(t, d, f)
 	testenv.Eventually(t, 10*time.Second, "all come to another watcher", func() bool { // far less than watchAckWait
@@ -193,7 +193,7 @@ func TestSettingsThatDidNotChangeAreNotTold(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.WatchSettings(ctx, func(s Settings) { told <- s }) }()
-	defer func() { cancel(); <-done }()
+	defer func() { cancel(); _ = <-done }()
 	consumer := func() (name string) {
 		testenv.Eventually(t, 10*time.Second, "a consumer that has told all", func() bool {
 			s, err := n.JS.Stream(ctx, d.settings.stream)

@@ -54,7 +54,7 @@ func (c *Conn) Watch(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(done)
-		c.wire.fail(fault.Wrap(fault.Canceled, "remote", context.Cause(ctx)))
+		_ = c.wire.fail(fault.Wrap(fault.Canceled, "remote", context.Cause(ctx)))
 	})
 	return func() {
 		if !cancel() {
@@ -65,14 +65,14 @@ func (c *Conn) Watch(ctx context.Context) (stop func()) {
 
 // Abort drops the connection at once, without a word to the server. It may be called at any time, from
 // any goroutine.
-func (c *Conn) Abort() { c.wire.fail(errAborted) }
+func (c *Conn) Abort() { _ = c.wire.fail(errAborted) }
 
 var errAborted error = &fault.Error{Kind: fault.Canceled, Op: "remote", Err: net.ErrClosed}
 
 // Close ends the connection, with TLS's own goodbye where there is TLS.
 func (c *Conn) Close() error {
 	err := c.conn.Close()
-	c.wire.fail(errAborted)
+	_ = c.wire.fail(errAborted)
 	return err
 }
 

@@ -178,7 +178,7 @@ func (cn *conn) quiet() bool {
 	if rc.Control(func(fd uintptr) {
 		for {
 			ready, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-			if err != unix.EINTR {
+			if !errors.Is(err, unix.EINTR) {
 				return
 			}
 		}

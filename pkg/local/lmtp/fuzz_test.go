@@ -3,6 +3,7 @@ package lmtp
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -109,7 +110,7 @@ func TestCanonEmitErrors(t *testing.T) {
 		if err == nil {
 			err = c.end()
 		}
-		if err != io.ErrClosedPipe {
+		if !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("error after %d pieces: %v", n, err)
 		}
 	}

@@ -209,8 +209,6 @@ func (w *wire) arm() error {
 	w.since = time.Now()
 	if w.due > 0 {
 		w.conn.SilentFor(w.patience)
-	} else {
-		w.conn.SilentFor(betweenCommands)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 	for {
 		chunk, err := b.next(b.r.Size())
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, nil
 		}
 		if err != nil {
@@ -88,7 +88,7 @@ func (b *body) drain(limit int64) error {
 	if b.end == nil {
 		return fault.Errorf(fault.Policy, "pop3 retr", "the message does not end within %d octets", limit)
 	}
-	if b.end == io.EOF {
+	if errors.Is(b.end, io.EOF) {
 		return nil
 	}
 	return b.end
@@ -150,7 +150,7 @@ func (b *body) cut(chunk []byte) []byte {
 
 // notEOF keeps the end of the connection apart from the end of a response.
 func notEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fault.Errorf(fault.Network, "pop3 read", "the connection ended within a response")
 	}
 	return err

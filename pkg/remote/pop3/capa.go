@@ -39,7 +39,7 @@ func (s *session) capa() error {
 	for lines.Scan() {
 		s.caps.add(lines.Text())
 	}
-	if b.end != io.EOF {
+	if !errors.Is(b.end, io.EOF) {
 		if b.end != nil {
 			return b.end
 		}
