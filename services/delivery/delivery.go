@@ -93,6 +93,16 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 func (d *Delivery) Run(ctx context.Context) error {
 	defer d.dests.close()
 	defer d.running.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		d.sweepLoop(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-swept
+	}()
 	slots := make(chan struct{}, d.cfg.Handlers)
 	for {
 		select {
@@ -111,6 +121,31 @@ func (d *Delivery) Run(ctx context.Context) error {
 			defer func() { <-slots }()
 			d.handle(ctx, p)
 		})
+	}
+}
+
+const (
+	sweepEvery = 15 * time.Minute
+	sweepAge   = time.Hour
+)
+
+// sweepLoop removes bodies that nothing in TRANSIT or DEAD refers to: what a worker stored and died before it
+// published. Every delivery does it; it is the same whoever does.
+func (d *Delivery) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		n, err := d.Transit.SweepBodies(ctx, sweepAge)
+		if err != nil {
+			d.Log.Warn("sweep of bodies", zap.Error(err))
+		} else if n > 0 {
+			d.Log.Info("bodies without a message are removed", zap.Int("bodies", n))
+		}
 	}
 }
 
