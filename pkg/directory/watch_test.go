@@ -169,7 +169,9 @@ func TestAWatcherThatEndsHandsBackAtOnce(t *testing.T) {
 		return err == nil && c.CachedInfo().NumAckPending == n
 	})
 	cancel()
-	_ = <-done
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatalf("watch ended with %v", err)
+	}
 	f := &feed{}
 	watch(t, d, f)
 	testenv.Eventually(t, 10*time.Second, "all come to another watcher", func() bool { // far less than watchAckWait
@@ -193,7 +195,12 @@ func TestSettingsThatDidNotChangeAreNotTold(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.WatchSettings(ctx, func(s Settings) { told <- s }) }()
-	defer func() { cancel(); _ = <-done }()
+	defer func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("watch ended with %v", err)
+		}
+	}()
 	consumer := func() (name string) {
 		testenv.Eventually(t, 10*time.Second, "a consumer that has told all", func() bool {
 			s, err := n.JS.Stream(ctx, d.settings.stream)

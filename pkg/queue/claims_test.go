@@ -150,6 +150,13 @@ func TestAFullWorkerLeavesManualJobsToOthers(t *testing.T) {
 	for i := range 5 {
 		publish(t, q, job(fmt.Sprint("m", i), Manual))
 	}
+	none(t, full, 250*time.Millisecond)
+	full.mu.Lock()
+	inHand := len(full.manual.held)
+	full.mu.Unlock()
+	if inHand > 0 {
+		t.Fatal("a full worker holds a manual job")
+	}
 	other := claims(t, secondConn(t, n, q.cfg.AckWait), 10, 0)
 	for range 5 {
 		next(t, other, 3*time.Second)
@@ -291,6 +298,19 @@ func TestWorkGoesOnAfterARestart(t *testing.T) {
 	pending(t, q, 0)
 	publish(t, q, job("later", Manual))
 	ack(t, next(t, c, 5*time.Second))
+}
+
+func TestARestartIsNoticedNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, 30*time.Second) // missing heartbeats show after 11 s
+	c := claims(t, q, 10, 1)
+	none(t, c, 100*time.Millisecond) // requests stand
+	n.Stop()
+	n.Start()
+	publish(t, q, job("a", Scheduled), job("b", Manual))
+	for range 2 {
+		ack(t, next(t, c, 5*time.Second))
+	}
 }
 
 func TestWorkGoesOnAfterTheStreamIsLost(t *testing.T) {
