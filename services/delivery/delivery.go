@@ -93,14 +93,14 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 func (d *Delivery) Run(ctx context.Context) error {
 	defer d.dests.close()
 	defer d.running.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	sweeping, stop := context.WithCancel(ctx)
 	swept := make(chan struct{})
 	go func() {
 		defer close(swept)
-		d.sweepLoop(ctx)
+		d.sweepLoop(sweeping)
 	}()
 	defer func() {
-		cancel()
+		stop()
 		<-swept
 	}()
 	slots := make(chan struct{}, d.cfg.Handlers)
