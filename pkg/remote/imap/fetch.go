@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// ahead is how many windows are asked for at a time: with the default of Limits.Pipeline, 256
+	// ahead is how many windows are asked for at a time: with the default of Limits.Pipeline, 512
 	// messages under way keep the stream going over long distances.
-	ahead = 4
+	ahead = 8
 	// maxWindow bounds the messages of a window, and with them the length of its command.
 	maxWindow = 500
 	// windowOctets bounds the listed size of a window of several messages.

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
 	"github.com/mailferry/mailferry/pkg/remote/imap"
 	"github.com/mailferry/mailferry/pkg/remote/remotetest"
@@ -221,5 +222,43 @@ func TestSourceKeepsItsState(t *testing.T) {
 	st, err := user.Status("INBOX", &goimap.StatusOptions{NumUnseen: true})
 	if err != nil || *st.NumUnseen != 1 {
 		t.Errorf("%d unseen, want 1: %v", *st.NumUnseen, err)
+	}
+}
+
+// TestBadInput is what owners of accounts get wrong.
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	dove := testenv.NewDovecot(t, testenv.DovecotUsers("alice"))
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	for name, tt := range map[string]struct {
+		change func(*remote.Target, *remote.Dialer)
+		kind   fault.Kind
+		text   string
+	}{
+		"unknown host":     {func(t *remote.Target, _ *remote.Dialer) { t.Host = "nowhere.invalid" }, fault.DNS, "nowhere.invalid"},
+		"closed port":      {func(t *remote.Target, _ *remote.Dialer) { t.Port = closed.Addr().(*net.TCPAddr).Port }, fault.Refused, "refuses"},
+		"wrong password":   {func(*remote.Target, *remote.Dialer) {}, fault.Auth, "AUTHENTICATIONFAILED"},
+		"wrong user":       {func(t *remote.Target, _ *remote.Dialer) { t.Username = "nobody" }, fault.Auth, "AUTHENTICATIONFAILED"},
+		"TLS on 143":       {func(t *remote.Target, _ *remote.Dialer) { t.TLS = account.Direct }, fault.TLS, "does not speak TLS"},
+		"no TLS on 993":    {func(t *remote.Target, _ *remote.Dialer) { t.Port, t.TLS = dove.IMAPSPort, account.Disable }, fault.Timeout, "no answer"},
+		"untrusted":        {func(t *remote.Target, d *remote.Dialer) { d.TLS, t.TLS = &tls.Config{}, account.Detect }, fault.TLS, "not trusted"},
+		"POP3":             {func(t *remote.Target, _ *remote.Dialer) { t.Port = dove.POP3Port }, fault.Protocol, "not an IMAP server"},
+		"a denied address": {func(_ *remote.Target, d *remote.Dialer) { d.DialContext = remote.Guard{}.DialContext }, fault.Policy, "not one that accounts may use"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target, d := local(dove.IMAPPort), dialer(dove.Pool)
+			d.Limits.Command = 10 * time.Second
+			if tt.kind == fault.Timeout {
+				d.Limits.Command = 500 * time.Millisecond
+			}
+			tt.change(&target, &d)
+			_, err := imap.Dial(t.Context(), d, target)
+			failsWith(t, err, tt.kind, tt.text)
+		})
 	}
 }

@@ -179,8 +179,84 @@ func TestListInNoOrder(t *testing.T) {
 	failsWith(t, err, fault.Protocol, "in no order")
 }
 
-// BenchmarkFetch fetches 10,000 messages of 2 KB a time.
+// distant puts a way of one round trip of d between us and the server.
+func distant(dial func(context.Context, string, string) (net.Conn, error), d time.Duration) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		f := &far{Conn: c, way: make(chan parcel, 1024), closed: make(chan struct{})}
+		go f.carry(d)
+		return f, nil
+	}
+}
+
+// far is a connection whose octets are under way for a while.
+type far struct {
+	net.Conn
+	way    chan parcel
+	rest   []byte
+	closed chan struct{}
+	once   sync.Once
+}
+
+type parcel struct {
+	octets []byte
+	at     time.Time
+}
+
+func (f *far) carry(d time.Duration) {
+	defer close(f.way)
+	for {
+		b := make([]byte, 32<<10)
+		n, err := f.Conn.Read(b)
+		if err != nil {
+			return
+		}
+		select {
+		case f.way <- parcel{b[:n], time.Now().Add(d)}:
+		case <-f.closed:
+			return
+		}
+	}
+}
+
+func (f *far) Read(p []byte) (int, error) {
+	if len(f.rest) == 0 {
+		next, ok := <-f.way
+		if !ok {
+			return 0, io.EOF
+		}
+		time.Sleep(time.Until(next.at))
+		f.rest = next.octets
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	return n, nil
+}
+
+func (f *far) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	return f.Conn.Close()
+}
+
+func (f *far) SetReadDeadline(time.Time) error { return nil }
+
+// BenchmarkFetch fetches 10,000 messages of 2 KB a time, from next door and from far away.
 func BenchmarkFetch(b *testing.B) {
+	for _, d := range []time.Duration{0, 20 * time.Millisecond} {
+		b.Run("round trip "+d.String(), func(b *testing.B) {
+			dial := dialer(nil)
+			if d > 0 {
+				dial.DialContext = distant(dial.DialContext, d)
+			}
+			benchmarkFetch(b, dial)
+		})
+	}
+}
+
+func benchmarkFetch(b *testing.B, d remote.Dialer) {
 	const messages = 10_000
 	body := strings.Repeat("0123456789abcde\n", 128)
 	port := streamFor(b, messages, func(w io.Writer, command string) {
@@ -200,7 +276,7 @@ func BenchmarkFetch(b *testing.B) {
 			_, _ = io.WriteString(w, ")\r\n")
 		}
 	})
-	s := session(b, dialer(nil), local(port))
+	s := session(b, d, local(port))
 	b.ReportAllocs()
 	start := time.Now()
 	for b.Loop() {
