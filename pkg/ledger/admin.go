@@ -66,7 +66,7 @@ func (l *Ledger) Erase(ctx context.Context, slot Slot, account string) error {
 		}
 		slot = moved.To
 	}
-	return fault.New(fault.Canceled, "ledger erase", ErrMoving)
+	return nil
 }
 
 // UnparkResult says what became of a parked key.
@@ -107,7 +107,7 @@ func (l *Ledger) Unpark(ctx context.Context, slot Slot, account string, key Key)
 	return NotParked, nil
 }
 
-// State counts the keys of an account without reading its index.
+// State counts the keys of an account in that slot without reading its index.
 func (l *Ledger) State(ctx context.Context, slot Slot, account string) (Counts, error) {
 	if err := names("ledger state", slot, account); err != nil {
 		return Counts{}, err
@@ -128,12 +128,12 @@ func (l *Ledger) admin(ctx context.Context, name string, slot Slot, account stri
 	for range maxHops {
 		reply, err := l.adminAt(ctx, name, slot, account, args...)
 		var moved *MovedError
-		if !errors.As(err, &moved) {
+		if !errors.As(err, &moved) || moved.Moving {
 			return reply, err
 		}
 		slot = moved.To
 	}
-	return nil, fault.New(fault.Canceled, "ledger "+name, ErrMoving)
+	return nil, fault.Errorf(fault.Internal, "ledger "+name, "the signposts of account %s run in a circle", account)
 }
 
 func (l *Ledger) adminAt(ctx context.Context, name string, slot Slot, account string, args ...any) ([]any, error) {

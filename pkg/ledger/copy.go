@@ -121,5 +121,5 @@ func (l *Ledger) locate(ctx context.Context, from Slot, account string) (site, e
 	if first.epoch == "" {
 		return first, nil
 	}
-	return site{}, fault.New(fault.Canceled, "ledger copy", ErrMoving)
+	return site{}, fault.Errorf(fault.Internal, "ledger copy", "the signposts of account %s run in a circle", account)
 }

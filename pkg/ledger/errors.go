@@ -18,8 +18,6 @@ var (
 	ErrLeaseLost = errors.New("the lease on the message is lost")
 	// ErrGone says that the account was erased.
 	ErrGone = errors.New("the account was deleted")
-	// ErrMoving says that the account is being moved to another slot: try again.
-	ErrMoving = errors.New("the account is being moved")
 	// ErrNotEnrolled says that Enroll was not called for the account, or Withdraw was: it may delete nothing.
 	ErrNotEnrolled = errors.New("the account is not enrolled as active")
 	// ErrWrongKey says that the index was made with another installation key.
@@ -49,8 +47,18 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("the mailbox is held for another account for up to %v", e.TTL.Round(time.Millisecond))
 }
 
-// MovedError says that the account lives in another slot.
-type MovedError struct{ To Slot }
+// MovedError says that the account lives in another slot. Who finds it at the slot that the directory names calls
+// Reclaim.
+type MovedError struct {
+	To Slot
+	// Moving says that the move has not ended: try again later.
+	Moving bool
+}
 
 // Error says so.
-func (e *MovedError) Error() string { return "the index of the account was moved to another mailbox" }
+func (e *MovedError) Error() string {
+	if e.Moving {
+		return "the index of the account is being moved to another mailbox"
+	}
+	return "the index of the account was moved to another mailbox"
+}

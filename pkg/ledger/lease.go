@@ -30,7 +30,7 @@ const (
 	Deliver Verdict = iota + 1 // the lease is taken
 	Repeat                     // collected, skipped, parked or deferred, or a copy of an earlier message: drop it
 	Busy                       // another delivery is at work on it; try again after Taken.Wait
-	NoEpoch                    // no index: hold the message until a run opened one
+	NoEpoch                    // no index: hold the message until a run opened one, in the slot the directory names
 	Gone                       // the account was deleted: drop the message
 	Moved                      // the account lives in Taken.Slot
 )
@@ -115,11 +115,13 @@ func (l *Ledger) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	}
 	attempt := l.now()
 	reply, err := l.run(ctx, "take", req.Slot.accountKeys(req.Account), lease.Token, l.cfg.DeliveryLease.Milliseconds(),
-		l.cfg.MaxAttempts, raw, max(req.Size, 0), lease.Listed, FoldSize(lease.Listed))
+		l.cfg.MaxAttempts, raw, max(req.Size, 0), lease.Listed)
 	var moved *MovedError
 	switch {
 	case errors.Is(err, ErrGone):
 		return Taken{Verdict: Gone}, nil
+	case errors.As(err, &moved) && moved.Moving:
+		return Taken{Verdict: NoEpoch}, nil
 	case errors.As(err, &moved):
 		return Taken{Verdict: Moved, Slot: moved.To}, nil
 	case err != nil:
@@ -221,29 +223,26 @@ func (l *Ledger) leased(ctx context.Context, name string, le *Lease, args ...any
 // maxHops bounds how many signposts are followed.
 const maxHops = 4
 
-// follow calls do, again in another slot where the account was moved there. The lease learns of the slot only
-// once the account has arrived in it: until then the answer is ErrMoving.
+// follow calls do, again in another slot where the account was moved there. A move that has not ended is the
+// MovedError; an account that is nowhere has lost its leases.
 func follow(op string, le *Lease, do func(Slot) ([]any, error)) ([]any, error) {
-	first := le.Slot()
-	slot := first
+	slot := le.Slot()
 	for range maxHops {
 		reply, err := do(slot)
 		var moved *MovedError
-		if errors.As(err, &moved) {
+		switch {
+		case errors.As(err, &moved) && !moved.Moving:
 			slot = moved.To
 			continue
-		}
-		lost := err == nil && text(reply, 0) == "NO-EPOCH"
-		if lost && slot != first {
-			break
+		case err != nil:
+			return nil, err
+		case text(reply, 0) == "NO-EPOCH":
+			return nil, fault.New(fault.Canceled, op, ErrLeaseLost)
 		}
 		le.mu.Lock()
 		le.slot = slot
 		le.mu.Unlock()
-		if lost {
-			err = fault.New(fault.Canceled, op, ErrLeaseLost)
-		}
-		return reply, err
+		return reply, nil
 	}
-	return nil, fault.New(fault.Canceled, op, ErrMoving)
+	return nil, fault.New(fault.Canceled, op, ErrLeaseLost)
 }

@@ -321,7 +321,7 @@ func (a *actor) handOver(p *parcel, served []string) {
 			if err == nil {
 				break
 			}
-			if !errors.Is(err, ErrMoving) {
+			if !moving(err) {
 				w.fail("commit: %v", err)
 				return
 			}
@@ -332,6 +332,11 @@ func (a *actor) handOver(p *parcel, served []string) {
 		a.pause("receipt, ack")
 		w.ack(p)
 	}
+}
+
+func moving(err error) bool {
+	var moved *MovedError
+	return errors.As(err, &moved) && moved.Moving
 }
 
 func (a *actor) all(p *parcel, served []string) {
@@ -350,7 +355,7 @@ func (a *actor) partly(p *parcel, served []string) {
 		w.accept(a, p, recipients[0])
 		a.pause("record")
 		err := w.Record(w.ctx, try.lease, []byte("route"), recipients[:1])
-		for errors.Is(err, ErrMoving) {
+		for moving(err) {
 			a.pause("record again")
 			err = w.Record(w.ctx, try.lease, []byte("route"), recipients[:1])
 		}

@@ -409,7 +409,7 @@ func (w *world) served(account string, ix *Index) {
 func expected(err error) bool {
 	var busy *BusyError
 	var moved *MovedError
-	return errors.Is(err, ErrStale) || errors.Is(err, ErrUntrusted) || errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrMoving) ||
+	return errors.Is(err, ErrStale) || errors.Is(err, ErrUntrusted) || errors.Is(err, ErrLeaseLost) ||
 		errors.As(err, &busy) || errors.As(err, &moved)
 }
 

@@ -81,8 +81,8 @@ func (l *Ledger) run(ctx context.Context, name string, keys []string, args ...an
 			ErrWrongKey, text(reply, 1), l.cfg.KeyID))
 	case "GONE":
 		return nil, fault.New(fault.Canceled, op, ErrGone)
-	case "MOVED":
-		return nil, fault.New(fault.Canceled, op, &MovedError{To: Slot(text(reply, 1))})
+	case "MOVED", "MOVING":
+		return nil, fault.New(fault.Canceled, op, &MovedError{To: Slot(text(reply, 1)), Moving: text(reply, 0) == "MOVING"})
 	case "LOST":
 		return nil, fault.New(fault.Canceled, op, ErrLeaseLost)
 	}

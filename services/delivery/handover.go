@@ -54,7 +54,7 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			h.log.Error("a hand-over panicked", zap.Any("panic", v), zap.Stack("stack"))
+			h.log.Error("a hand-over panicked", zap.String("type", fmt.Sprintf("%T", v)), zap.Stack("stack"))
 			h.nak(ctx, d.cfg.RetryMin) // the lease is left: it counts as a crash, and too many make it poison
 		}
 	}()

@@ -137,7 +137,7 @@ mailferry is up: planner, worker, delivery and control in one process.
 In another terminal:
 
   mailferry account add%[1]s example.com/first --protocol imap --host imap.example.net \
-      --user me --forward-to me@example.com
+      --username me --forward-to me@example.com
   mailferry fetch%[1]s example.com/first
   mailferry status%[1]s
 

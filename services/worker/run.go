@@ -92,7 +92,7 @@ func (w *Worker) handle(ctx context.Context, c *queue.Claim) {
 func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.log.Error("a run panicked", zap.Any("panic", p), zap.Stack("stack"))
+			r.log.Error("a run panicked", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 			err = fault.Errorf(fault.Internal, "run", "panic; see the log of worker %s", r.w.cfg.Name)
 		}
 	}()

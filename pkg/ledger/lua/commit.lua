@@ -21,7 +21,7 @@ end
 local was, where = lookup(ix, raw)
 if was == 'c' then return {'OK', 0} end
 local kind, holds, ended = state(raw)
-if haunts(kind, holds, ended, ARGV[6]) then return {'OK', 0} end
+if kind == 'g' and holds and ended.listed == ARGV[6] then return {'OK', 0} end
 put(ix, raw, value(ARGV[6]), where)
 if kind then redis.call('HDEL', KEYS[5], raw) end
 return {'OK', 1}

@@ -1,5 +1,5 @@
 --@ use clock account uidset index mark
--- ARGV: 3 lease token 4 lease ms 5 most takes 6 raw 7 size 8 listed 9 folded
+-- ARGV: 3 lease token 4 lease ms 5 most takes 6 raw 7 size 8 listed
 local shut = closed()
 if shut then return shut end
 if not ix.epoch then return {'NO-EPOCH'} end
@@ -12,8 +12,7 @@ if old then
 else
   if lookup(ix, raw) then return {'REPEAT'} end
   kind, holds, ended = state(raw)
-  if haunts(kind, holds, ended, ARGV[9]) then return {'REPEAT'} end
-  if kind and kind ~= 'g' and holds then return {'REPEAT'} end
+  if kind and holds then return {'REPEAT'} end
 end
 local m = begin(ix.epoch, ARGV[7], ARGV[8], old, kind, ended)
 if not (old and old.by == ARGV[3]) then m.takes = m.takes + 1 end

@@ -11,9 +11,10 @@ end
 
 local ix = load(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 
--- closed returns the answer for an account that is not here, or not made with this key.
+-- closed returns the answer for an account that is not here, or not made with this key. While a slot with a
+-- signpost still has the account's data, they may not have arrived in the other one.
 local function closed()
   if ix.gone then return {'GONE'} end
-  if ix.moved then return {'MOVED', ix.moved} end
+  if ix.moved then return {ix.epoch and 'MOVING' or 'MOVED', ix.moved} end
   if ix.key and ix.key ~= ARGV[2] then return {'KEY', ix.key} end
 end

@@ -33,11 +33,6 @@ local function state(raw)
   return state_of(redis.call('HGET', KEYS[5], raw))
 end
 
--- haunts says that a message without a mark is a late copy of the one that a ghost stands for.
-local function haunts(kind, holds, ended, folded)
-  return kind == 'g' and holds and (ended.listed == folded or ended.listed == '0' or folded == '0')
-end
-
 local function parked(m)
   return string.format('p %s %s\n', m.size, m.listed) .. m.blob
 end
