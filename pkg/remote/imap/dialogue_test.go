@@ -66,7 +66,7 @@ func TestDialFails(t *testing.T) {
 		text     string
 	}{
 		"another protocol":        {"S: SSH-2.0-OpenSSH_9.2\n", "", fault.Protocol, "not an IMAP server, it said: SSH-2.0"},
-		"a web server":            {"S: HTTP/1.1 400 Bad Request\nS: \nS: <html>\nCLOSE\n", "", fault.Protocol, "HTTP/1.1 400"},
+		"a web server":            {`S+ "HTTP/1.1 400 Bad Request\r\n\r\n<html>"` + "\n", "", fault.Protocol, "HTTP/1.1 400"},
 		"a POP3 server":           {"S: +OK ready\n", "", fault.Protocol, "+OK ready"},
 		"an empty line":           {"S: \n", "", fault.Protocol, "not an IMAP server"},
 		"binary":                  {`S+ "\x16\x03\x01\x00\xff\x00\n"` + "\n", "", fault.Protocol, `\x16\x03\x01`},
