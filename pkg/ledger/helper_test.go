@@ -3,10 +3,8 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,14 +161,6 @@ func (h *house) commit(le *Lease) bool {
 	return wrote
 }
 
-// collect brings keys into the index as deliveries do.
-func (h *house) collect(account string, keys ...Key) {
-	h.t.Helper()
-	for _, k := range keys {
-		h.commit(h.deliver(account, k))
-	}
-}
-
 func (h *house) state(hold *Hold, k Key) State {
 	h.t.Helper()
 	ix, err := hold.Reload(context.Background())
@@ -179,18 +169,3 @@ func (h *house) state(hold *Hold, k Key) State {
 }
 
 func (h *house) uid(i int) Key { return h.keyer.UniqueID(fmt.Sprintf("uid-%d", i)) }
-
-// flaky fails what a script is asked while it is down.
-type flaky struct {
-	redis.UniversalClient
-	down atomic.Bool
-}
-
-func (f *flaky) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	if f.down.Load() {
-		cmd := redis.NewCmd(ctx)
-		cmd.SetErr(os.ErrDeadlineExceeded)
-		return cmd
-	}
-	return f.UniversalClient.EvalSha(ctx, sha, keys, args...)
-}

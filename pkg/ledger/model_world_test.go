@@ -116,17 +116,16 @@ func (w *world) trace(format string, args ...any) {
 
 // actor is a process: a coroutine that stops at every step.
 type actor struct {
-	w      *world
-	name   string
-	body   func(*actor)
-	next   func() (string, bool)
-	stop   func()
-	yield  func(string) bool
-	wake   time.Time
-	at     string
-	hold   *Hold
-	try    *attempt
-	hidden bool // sessions of a worker that sleeps
+	w     *world
+	name  string
+	body  func(*actor)
+	next  func() (string, bool)
+	stop  func()
+	yield func(string) bool
+	wake  time.Time
+	at    string
+	hold  *Hold
+	try   *attempt
 }
 
 type crashed struct{}

@@ -50,7 +50,7 @@ func (s *replyReader) read(each func(text []byte)) (reply, error) {
 	for n := 0; n < maxReplyLines; n++ {
 		line, err := s.line()
 		if err != nil {
-			if err == io.EOF && n > 0 {
+			if errors.Is(err, io.EOF) && n > 0 {
 				err = io.ErrUnexpectedEOF
 			}
 			return reply{}, err
@@ -79,7 +79,7 @@ func (s *replyReader) read(each func(text []byte)) (reply, error) {
 func (s *replyReader) line() ([]byte, error) {
 	line, err := s.r.ReadSlice('\n')
 	switch {
-	case err == bufio.ErrBufferFull:
+	case errors.Is(err, bufio.ErrBufferFull):
 		return nil, errReplyLong
 	case err == io.EOF && len(line) > 0:
 		return nil, io.ErrUnexpectedEOF

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -68,7 +69,7 @@ func FuzzBody(f *testing.F) {
 			n, err = b.Read(buf)
 			got = append(got, buf[:n]...)
 		}
-		if (err == io.EOF) != ended || !bytes.Equal(got, want) {
+		if (errors.Is(err, io.EOF)) != ended || !bytes.Equal(got, want) {
 			t.Fatalf("%q: got %q %v, want %q %v", in, got, err, want, ended)
 		}
 		if !ended {

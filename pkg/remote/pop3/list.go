@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -145,7 +146,7 @@ func (s *session) table(ok bool, parse func([]byte) (entry, bool)) (table, error
 	s.t.SilentFor(s.t.limits.Idle)
 	b := newBody(s.t.r, int64(s.t.limits.List)*octetsPerLine+bufferSize)
 	t := readTable(b, s.t.limits.List, parse)
-	if b.end == io.EOF {
+	if errors.Is(b.end, io.EOF) {
 		return t, nil
 	}
 	if b.end != nil {
@@ -160,8 +161,8 @@ func readTable(b io.Reader, limit int, parse func([]byte) (entry, bool)) table {
 	r := bufio.NewReaderSize(b, maxListLine)
 	for {
 		line, err := r.ReadSlice('\n')
-		long := err == bufio.ErrBufferFull
-		for err == bufio.ErrBufferFull {
+		long := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = r.ReadSlice('\n')
 		}
 		if len(line) > 0 {

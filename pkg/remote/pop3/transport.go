@@ -3,6 +3,7 @@ package pop3
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"strings"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -49,7 +50,7 @@ func (t *transport) readStatus() error {
 		t.AnswerWithin(t.limits.Command)
 	}
 	line, err := t.r.ReadSlice('\n')
-	if err == bufio.ErrBufferFull || len(line) > t.limits.Line {
+	if errors.Is(err, bufio.ErrBufferFull) || len(line) > t.limits.Line {
 		return fault.Errorf(fault.Protocol, "pop3 reply", "a line is longer than %d octets", t.limits.Line)
 	}
 	if err != nil {
