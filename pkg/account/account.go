@@ -62,6 +62,7 @@ type Account struct {
 	CredentialVersion uint64
 	TLS               TLSMode
 	APOP              bool
+	LenientDot        bool
 	ForwardTo         string
 	Interval          time.Duration // 0: the global schedule
 	After             After
@@ -163,6 +164,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		Host: a.Host, Username: a.Username, SealedPassword: a.SealedPassword,
 		CredentialVersion: a.CredentialVersion, Tls: tlsModes[a.TLS], Apop: a.APOP, ForwardTo: a.ForwardTo,
 		After: afters[a.After], OnIndexLoss: losses[a.OnIndexLoss], Revision: a.Revision,
+		LenientDot: a.LenientDot,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -185,6 +187,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		TLS: wordOf(tlsModes, p.GetTls()), APOP: p.GetApop(), ForwardTo: p.GetForwardTo(),
 		Interval: p.GetInterval().AsDuration(), After: wordOf(afters, p.GetAfter()),
 		OnIndexLoss: wordOf(losses, p.GetOnIndexLoss()), Revision: p.GetRevision(),
+		LenientDot: p.GetLenientDot(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

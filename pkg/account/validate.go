@@ -58,6 +58,9 @@ func (a Account) Validate() error {
 	if a.APOP && a.Protocol != POP3 {
 		return invalid("apop", "is a POP3 option")
 	}
+	if a.LenientDot && a.Protocol != POP3 {
+		return invalid("lenient_dot", "is a POP3 option")
+	}
 	if err := validateText("username", a.Username, MaxFieldLen); err != nil {
 		return err
 	}

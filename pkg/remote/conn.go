@@ -48,6 +48,13 @@ func (c *Conn) AnswerWithin(d time.Duration) { c.wire.expect(d, false) }
 // SilentFor gives the server d for each read from now on: it bounds silence, not the whole.
 func (c *Conn) SilentFor(d time.Duration) { c.wire.expect(d, true) }
 
+// QuietAfter makes a read to which nothing comes within d return ErrQuiet, until the next call of
+// AnswerWithin or SilentFor. The connection lives on, and the next read goes on where this one waited.
+func (c *Conn) QuietAfter(d time.Duration) { c.wire.listen(d) }
+
+// ErrQuiet says that the server fell silent; see [Conn.QuietAfter]. It ends nothing.
+var ErrQuiet = errors.New("remote read: nothing came for a while")
+
 // Watch drops the connection when ctx ends, until the function it returns is called; that one waits until
 // nothing of Watch is left running. Reads and writes then fail with the cause of ctx.
 func (c *Conn) Watch(ctx context.Context) (stop func()) {
@@ -83,6 +90,9 @@ func (c *Conn) Err() error { return c.wire.failure() }
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.conn.Read(p)
 	if err != nil {
+		if c.wire.quieted(err) {
+			return n, ErrQuiet
+		}
 		err = c.wire.fail(c.readError(err))
 	}
 	return n, err
@@ -158,15 +168,30 @@ type wire struct {
 	mu     sync.Mutex
 	within time.Duration // of an answer, or of silence if each
 	each   bool
-	until  time.Time // end of the answer unless each
-	err    error     // the first failure
+	until  time.Time     // end of the answer unless each
+	quiet  time.Duration // silence that ends a read and nothing more; 0: none
+	paused bool          // the read before waited for quiet only
+	err    error         // the first failure
 }
 
 func (w *wire) expect(d time.Duration, each bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.within, w.each, w.until = d, each, time.Now().Add(d)
+	w.within, w.each, w.until, w.quiet = d, each, time.Now().Add(d), 0
 	_ = w.Conn.SetReadDeadline(w.until) // for a read that waits already
+}
+
+func (w *wire) listen(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quiet = d
+}
+
+// quieted says whether err is the end of a read that waited for quiet only. TLS goes on after such an error.
+func (w *wire) quieted(err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.paused && w.err == nil && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (w *wire) patience() time.Duration {
@@ -202,6 +227,11 @@ func (w *wire) Read(p []byte) (int, error) {
 	until := w.until
 	if w.each {
 		until = time.Now().Add(w.within)
+	}
+	if soon := time.Now().Add(w.quiet); w.quiet > 0 && soon.Before(until) {
+		until, w.paused = soon, true
+	} else {
+		w.paused = false
 	}
 	_ = w.Conn.SetReadDeadline(until)
 	w.mu.Unlock()

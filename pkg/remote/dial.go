@@ -16,6 +16,9 @@ type Target struct {
 	Username, Password string
 	// APOP signs in with APOP only (POP3).
 	APOP bool
+	// LenientDot ends a body also at a dot that ends its last line, once the server is silent and answers
+	// NOOP (POP3; servers that never send CRLF.CRLF).
+	LenientDot bool
 }
 
 // Dialer opens connections to remote servers.

@@ -157,6 +157,9 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		{"apop", func(r *mailferryv1.CreateAccountRequest) {
 			r.Account.Apop, r.Account.Protocol = true, mailferryv1.Protocol_PROTOCOL_IMAP
 		}},
+		{"lenient_dot", func(r *mailferryv1.CreateAccountRequest) {
+			r.Account.LenientDot, r.Account.Protocol = true, mailferryv1.Protocol_PROTOCOL_IMAP
+		}},
 		{"password", func(r *mailferryv1.CreateAccountRequest) { r.Password = "" }},
 		{"password", func(r *mailferryv1.CreateAccountRequest) { r.Password = canary + "\r\nQUIT" }},
 	}

@@ -205,7 +205,8 @@ func (r *run) open(ctx context.Context) error {
 	d := remote.Dialer{
 		DialContext: r.w.cfg.DialContext, TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
 	}
-	t := remote.Target{Host: host, Port: port, TLS: r.acc.TLS, Username: r.acc.Username, Password: password, APOP: r.acc.APOP}
+	t := remote.Target{Host: host, Port: port, TLS: r.acc.TLS, Username: r.acc.Username, Password: password, APOP: r.acc.APOP,
+		LenientDot: r.acc.LenientDot}
 	r.session, err = dial(ctx, r.acc.Protocol, d, t)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/remote"
 )
 
 // body reads a multi-line response (RFC 1939 §3) as the bytes it stands for: the dot that begins a line is
@@ -69,13 +70,23 @@ func (b *body) next(size int) ([]byte, error) {
 	}
 	chunk, err := b.step(size)
 	if err == nil && b.n > b.limit {
-		err = fault.Errorf(fault.Policy, "pop3 retr", "the message is larger than the limit of %d octets", b.limit)
+		err = b.tooLarge()
 	}
 	if err != nil {
-		b.err = err
+		if !errors.Is(err, remote.ErrQuiet) {
+			b.err = err
+		}
 		return nil, err
 	}
 	return chunk, nil
+}
+
+func (b *body) tooLarge() error {
+	return fault.Errorf(fault.Policy, "pop3 retr", "the message is larger than the limit of %d octets", b.limit)
+}
+
+func (b *body) endless(limit int64) error {
+	return fault.Errorf(fault.Policy, "pop3 retr", "the message does not end within %d octets", limit)
 }
 
 // drain passes over what is left of the response, as long as it has no more than limit octets in all, and
@@ -86,7 +97,7 @@ func (b *body) drain(limit int64) error {
 		_, _ = b.step(b.r.Size())
 	}
 	if b.end == nil {
-		return fault.Errorf(fault.Policy, "pop3 retr", "the message does not end within %d octets", limit)
+		return b.endless(limit)
 	}
 	if errors.Is(b.end, io.EOF) {
 		return nil
@@ -94,17 +105,25 @@ func (b *body) drain(limit int64) error {
 	return b.end
 }
 
-// step takes up to size octets of the response from the connection.
+// step takes up to size octets of the response from the connection. Silence, where it is told apart
+// (remote.ErrQuiet), ends nothing.
 func (b *body) step(size int) ([]byte, error) {
-	if b.end == nil && b.bol {
-		b.end = b.lineStart()
-	}
-	if b.end == nil {
-		_, err := b.r.Peek(1)
-		b.end = notEOF(err)
-	}
 	if b.end != nil {
 		return nil, b.end
+	}
+	var err error
+	if b.bol {
+		err = b.lineStart()
+	}
+	if err == nil {
+		_, err = b.r.Peek(1)
+		err = notEOF(err)
+	}
+	if err != nil {
+		if !errors.Is(err, remote.ErrQuiet) {
+			b.end = err
+		}
+		return nil, err
 	}
 	chunk, _ := b.r.Peek(min(b.r.Buffered(), size))
 	chunk = b.cut(chunk)
@@ -119,19 +138,18 @@ func (b *body) lineStart() error {
 	if err != nil {
 		return notEOF(err)
 	}
+	if first[0] == '.' {
+		mark, err := b.r.Peek(len(endMark)) // a dot is followed by two more octets at least: CRLF, or a line and the end
+		if err != nil {
+			return notEOF(err)
+		}
+		if bytes.Equal(mark, endMark) {
+			_, _ = b.r.Discard(len(endMark))
+			return io.EOF
+		}
+		_, _ = b.r.Discard(1)
+	}
 	b.bol, b.cr = false, false
-	if first[0] != '.' {
-		return nil
-	}
-	mark, err := b.r.Peek(len(endMark)) // a dot is followed by two more octets at least: CRLF, or a line and the end
-	if err != nil {
-		return notEOF(err)
-	}
-	if bytes.Equal(mark, endMark) {
-		_, _ = b.r.Discard(len(endMark))
-		return io.EOF
-	}
-	_, _ = b.r.Discard(1)
 	return nil
 }
 

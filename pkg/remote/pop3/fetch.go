@@ -3,15 +3,17 @@ package pop3
 import (
 	"context"
 	"errors"
+	"io"
 	"strconv"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
 )
 
-// window is how many commands may be under way.
+// window is how many commands may be under way. Where a body may end without its mark, only one: what comes
+// behind it must be known.
 func (s *session) window() int {
-	if !s.caps.pipelining {
+	if !s.caps.pipelining || s.lenient {
 		return 1
 	}
 	return max(1, s.t.limits.Pipeline)
@@ -84,11 +86,25 @@ func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remo
 // retrieve hands out one body and passes over what is left of it.
 func (s *session) retrieve(item remote.Item, each func(remote.Fetched) error) error {
 	s.t.SilentFor(s.t.limits.Idle)
-	b := newBody(s.t.r, s.t.limits.Message)
+	b := s.message()
 	if err := each(remote.Fetched{Item: item, Body: b}); err != nil {
 		return err
 	}
 	return b.drain(2 * s.t.limits.Message)
+}
+
+// response is the body of a message.
+type response interface {
+	io.Reader
+	drain(limit int64) error
+}
+
+func (s *session) message() response {
+	b := newBody(s.t.r, s.t.limits.Message)
+	if s.lenient {
+		return newLenient(s, b)
+	}
+	return b
 }
 
 var errUnnumbered = fault.New(fault.Internal, "pop3", errors.New("an item without a message number"))

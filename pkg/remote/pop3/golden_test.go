@@ -23,15 +23,17 @@ var update = flag.Bool("update", false, "rewrite the outcomes in testdata/*.txt"
 
 // TestDialogues plays each dialogue of testdata against a session that lists, fetches and deletes all, and
 // compares what came of it with the lines of the file that begin with "=". A line that begins with "#:"
-// sets the target and the limits.
+// sets the target and the limits. Dialogues of a known quirk of servers lie in the folder with its number.
 func TestDialogues(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no dialogues", err)
+	quirks, qerr := filepath.Glob("testdata/quirk*/*.txt")
+	if err != nil || qerr != nil || len(files) == 0 || len(quirks) == 0 {
+		t.Fatal("no dialogues", err, qerr)
 	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+	for _, file := range append(files, quirks...) {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.ToSlash(file), "testdata/"), ".txt")
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(file)
 			if err != nil {
@@ -87,6 +89,10 @@ func settings(t *testing.T, dialogue string) (d remote.Dialer, target remote.Tar
 		switch key {
 		case "tls":
 			target.TLS = account.TLSMode(value)
+		case "lenient":
+			target.LenientDot = true
+		case "quiet":
+			d.Limits.Quiet = long
 		case "apop":
 			target.APOP = true
 		case "user":

@@ -32,6 +32,8 @@ type session struct {
 	c    *pop3.Conn
 	caps capabilities
 	err  error // why the session is over
+	// lenient says that a body may end without its mark; see there.
+	lenient bool
 }
 
 // Dial opens a session: connect, secure, sign in. ctx bounds Dial alone.
@@ -43,7 +45,7 @@ func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session
 	if err != nil {
 		return nil, err
 	}
-	s := &session{t: newTransport(conn)}
+	s := &session{t: newTransport(conn), lenient: t.LenientDot}
 	defer conn.Watch(ctx)()
 	if err := s.open(ctx, t); err != nil {
 		return nil, s.end("pop3 open", err)

@@ -260,7 +260,10 @@ type Account struct {
 	CreatedAt   *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt   *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// Revision of the record in the directory; 0 in the stored form.
-	Revision      uint64 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"`
+	// POP3: a message may also end with a dot glued to its last line, or on a line that ends in a bare LF, where the
+	// server then falls silent and answers NOOP. For servers that never send the proper end mark (Exchange 2000).
+	LenientDot    bool `protobuf:"varint,50,opt,name=lenient_dot,json=lenientDot,proto3" json:"lenient_dot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,6 +422,13 @@ func (x *Account) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Account) GetLenientDot() bool {
+	if x != nil {
+		return x.LenientDot
+	}
+	return false
 }
 
 // Domain is a tenant of the hosting provider.
@@ -614,7 +624,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x05\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\x05\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -637,7 +647,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"created_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
-	"\brevision\x18\x12 \x01(\x04R\brevision\"Z\n" +
+	"\brevision\x18\x12 \x01(\x04R\brevision\x12\x1f\n" +
+	"\vlenient_dot\x182 \x01(\bR\n" +
+	"lenientDot\"Z\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +

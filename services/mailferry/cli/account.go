@@ -35,6 +35,7 @@ type AccountAddCmd struct {
 	Interval    time.Duration `placeholder:"DURATION" help:"Fetch at this interval instead of the global one."`
 	After       string        `enum:"leave,delete" default:"leave" help:"What happens to a message at the remote server once its destination accepted it: ${enum}."`
 	APOP        bool          `name:"apop" help:"POP3: sign in with APOP only."`
+	LenientDot  bool          `help:"POP3: also take a dot at the end of the last line as the end of a message, once the server falls silent (Exchange 2000)."`
 	OnIndexLoss string        `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
 	Inactive    bool          `help:"Do not fetch it yet."`
 }
@@ -58,7 +59,7 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	}
 	a := account.Account{
 		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, Protocol: account.Protocol(c.Protocol),
-		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, ForwardTo: c.ForwardTo,
+		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, LenientDot: c.LenientDot, ForwardTo: c.ForwardTo,
 		Interval: c.Interval, After: account.After(c.After), OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
 	}
 	password, err := c.Password.read(env, c.Ref.String())
@@ -203,6 +204,7 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 	properties(env,
 		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
 		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "apop", map[bool]string{true: "yes"}[a.GetApop()],
+		"lenient dot", map[bool]string{true: "yes"}[a.GetLenientDot()],
 		"forward to", a.GetForwardTo(), "interval", schedule, "after collection", word(a.GetAfter(), "AFTER_COLLECTION_"),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
 		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),

@@ -27,6 +27,7 @@ type AccountEditCmd struct {
 	Interval    *time.Duration `placeholder:"DURATION" help:"Fetch at this interval; 0 for the global one."`
 	After       *string        `enum:"leave,delete" help:"What happens to a collected message at the remote server: ${enum}."`
 	APOP        *bool          `name:"apop" negatable:"" help:"POP3: sign in with APOP only."`
+	LenientDot  *bool          `negatable:"" help:"POP3: also take a dot at the end of the last line as the end of a message."`
 	OnIndexLoss *string        `enum:"recollect,baseline" help:"If the record of what was collected is lost: ${enum}."`
 	Active      *bool          `negatable:"" help:"Fetch it, or not."`
 	AskPassword bool           `xor:"password" group:"password" help:"Ask for a new password."`
@@ -105,7 +106,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.Interval != nil || c.APOP != nil || c.Active != nil || c.AskPassword || c.given()
+	return c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 
 func (c *AccountEditCmd) apply(a *account.Account) {
@@ -121,6 +122,9 @@ func (c *AccountEditCmd) apply(a *account.Account) {
 	}
 	if c.APOP != nil {
 		a.APOP = *c.APOP
+	}
+	if c.LenientDot != nil {
+		a.LenientDot = *c.LenientDot
 	}
 	if c.Active != nil {
 		a.Active = *c.Active
