@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/remote"
 )
 
 // status is a status response: OK, NO, BAD, BYE or PREAUTH (RFC 9051 §7.1).
@@ -83,50 +84,36 @@ var codeKinds = map[string]fault.Kind{
 	"PARSE":                fault.Protocol,
 }
 
-// throttleWords are those of servers that give no code.
-var throttleWords = []string{
-	"request is throttled", "too many simultaneous", "too many connections", "too many concurrent",
-	"maximum number of connections", "user is authenticated but not connected",
-}
-
-// backoffWords precede a time in milliseconds (Exchange Online).
-const backoffWords = "suggested backoff time: "
-
-// maxBackoff bounds how long a server may ask us to stay away.
-const maxBackoff = 24 * time.Hour
-
-// kindOf returns the fault kind of a refusal, and the time before which a retry is useless. A plain NO
-// is of the kind fallback.
-func (st status) kindOf(fallback fault.Kind, now time.Time) (fault.Kind, time.Time) {
-	text := strings.ToLower(st.text)
-	if _, after, ok := strings.Cut(text, backoffWords); ok {
-		l := lexer{[]byte(after)}
-		if ms, ok := l.number(); ok {
-			return fault.Throttled, now.Add(time.Duration(min(ms, maxBackoff.Milliseconds())) * time.Millisecond)
+// meaning returns what a refusal comes to; a plain NO is of the kind fallback. Of words alone, those count
+// here that speak of the account as a whole: what ails one mailbox or message has codes.
+func (st status) meaning(fallback fault.Kind, now time.Time) remote.Meaning {
+	m := remote.Understand(codeKinds[st.code], st.text, now)
+	switch m.Kind {
+	case codeKinds[st.code], fault.AuthWithdrawn, fault.Throttled, fault.RemoteQuota:
+	default:
+		m = remote.Meaning{}
+	}
+	if m.Kind == fault.None {
+		m.Kind = fallback
+		if st.kind == "BAD" {
+			m.Kind = fault.Protocol
 		}
 	}
-	if k, ok := codeKinds[st.code]; ok {
-		return k, time.Time{}
-	}
-	for _, w := range throttleWords {
-		if strings.Contains(text, w) {
-			return fault.Throttled, time.Time{}
-		}
-	}
-	if st.kind == "BAD" {
-		return fault.Protocol, time.Time{}
-	}
-	return fallback, time.Time{}
+	return m
 }
 
 // fault returns the refusal as an error.
 func (st status) fault(op string, fallback fault.Kind, s secrets) error {
-	kind, until := st.kindOf(fallback, time.Now())
+	m := st.meaning(fallback, time.Now())
 	word := st.kind
 	if st.code != "" {
 		word += " [" + st.code + "]"
 	}
-	return &fault.Error{Kind: kind, Op: op, Err: remoteError(s.quote(word + " " + st.text)), Until: until}
+	said := s.quote(word + " " + st.text)
+	if m.Hint != "" {
+		said += "; " + m.Hint
+	}
+	return &fault.Error{Kind: m.Kind, Op: op, Err: remoteError(said), Until: m.Until}
 }
 
 // remoteError is what the server said, cleaned.
