@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"text/template"
 	"time"
@@ -46,9 +45,8 @@ type DovecotSettings struct {
 type Dovecot struct {
 	t        testing.TB
 	settings DovecotSettings
-	cmd      *exec.Cmd
-	exited   chan struct{} // closed when cmd has ended
-	seq      atomic.Int64  // of messages appended
+	child    *child
+	seq      atomic.Int64 // of messages appended
 	// Host is "localhost", the name in the certificate; Address is what it listens on, in it too.
 	Host, Address, Password string
 	// Port numbers on Address. POP3 and IMAP offer STLS and STARTTLS; POP3S and IMAPS are TLS from the
@@ -143,15 +141,8 @@ func (d *Dovecot) people() {
 	d.t.Helper()
 	s := &d.settings
 	s.InternalUser, s.InternalGroup, s.LoginUser = "dovecot", "dovecot", "dovenull"
-	s.MailUID, s.MailGID = os.Getuid(), os.Getgid()
-	if os.Getuid() == 0 {
-		nobody, err := user.Lookup("nobody")
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		s.MailUID, _ = strconv.Atoi(nobody.Uid)
-		s.MailGID, _ = strconv.Atoi(nobody.Gid)
-	} else {
+	s.MailUID, s.MailGID = mailOwner(d.t)
+	if os.Getuid() != 0 {
 		me, err := user.Current()
 		if err != nil {
 			d.t.Fatal(err)
@@ -185,14 +176,7 @@ func (d *Dovecot) takePorts() {
 	if s.TLS {
 		ports = append(ports, &s.POP3SPort, &s.IMAPSPort)
 	}
-	for _, p := range ports {
-		l, err := net.Listen("tcp", net.JoinHostPort(s.Address, "0"))
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		*p = l.Addr().(*net.TCPAddr).Port
-		defer l.Close()
-	}
+	freePorts(d.t, s.Address, ports...)
 	d.POP3Port, d.POP3SPort, d.IMAPPort, d.IMAPSPort = s.POP3Port, s.POP3SPort, s.IMAPPort, s.IMAPSPort
 	d.LMTPPort, d.LMTPAddr = s.LMTPPort, net.JoinHostPort(s.Address, strconv.Itoa(s.LMTPPort))
 }
@@ -224,25 +208,16 @@ func (d *Dovecot) launch() error {
 	if err := os.WriteFile(path, conf.Bytes(), 0o600); err != nil {
 		return err
 	}
-	var out bytes.Buffer
-	d.cmd, d.exited = exec.Command("dovecot", "-F", "-c", path), make(chan struct{})
-	d.cmd.Stdout, d.cmd.Stderr = &out, &out
-	d.cmd.SysProcAttr = ownGroup()
-	if err := d.cmd.Start(); err != nil {
+	var err error
+	if d.child, err = startChild(exec.Command("dovecot", "-F", "-c", path), nil); err != nil {
 		return err
 	}
-	go func(cmd *exec.Cmd, exited chan struct{}) {
-		_ = cmd.Wait()
-		close(exited)
-	}(d.cmd, d.exited)
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		select {
-		case <-d.exited:
+		if d.child.ended() {
 			log, _ := os.ReadFile(d.LogPath)
-			return fmt.Errorf("it ended: %s%s", out.Bytes(), log)
-		default:
+			return fmt.Errorf("it ended: %s%s", d.child.out.Bytes(), log)
 		}
-		if d.answers() {
+		if greets(d.Address, d.POP3Port, d.IMAPPort, d.LMTPPort) {
 			return nil
 		}
 	}
@@ -250,35 +225,8 @@ func (d *Dovecot) launch() error {
 	return errors.New("no answer within 20 s")
 }
 
-// answers says whether POP3, IMAP and LMTP greet.
-func (d *Dovecot) answers() bool {
-	for _, port := range []int{d.POP3Port, d.IMAPPort, d.LMTPPort} {
-		c, err := net.DialTimeout("tcp", net.JoinHostPort(d.Address, strconv.Itoa(port)), time.Second)
-		if err != nil {
-			return false
-		}
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		_, err = c.Read(make([]byte, 1))
-		_ = c.Close()
-		if err != nil {
-			return false
-		}
-	}
-	return true
-}
-
 // Stop stops the server with all its sessions, in order; mail, log and ports are kept.
-func (d *Dovecot) Stop() {
-	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-d.exited:
-	case <-time.After(5 * time.Second):
-	}
-	d.Kill()
-}
+func (d *Dovecot) Stop() { d.child.stop() }
 
 // Kill is Stop with SIGKILL: what the server had not stored is gone.
-func (d *Dovecot) Kill() {
-	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // the group of the test's own server
-	<-d.exited
-}
+func (d *Dovecot) Kill() { d.child.kill() }

@@ -64,6 +64,42 @@ func TestSessionWithDovecot(t *testing.T) {
 	}
 }
 
+func TestSessionWithCyrus(t *testing.T) {
+	t.Parallel()
+	cyrus := testenv.NewCyrus(t, canary)
+	for name, target := range map[string]remote.Target{
+		"plain":    {Port: cyrus.IMAPPort, TLS: account.Disable},
+		"STARTTLS": {Port: cyrus.IMAPPort, TLS: account.Detect},
+		"IMAPS":    {Port: cyrus.IMAPSPort, TLS: account.Direct},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			remotetest.Run(t, func(t *testing.T) remotetest.Env {
+				target := target
+				target.Host, target.Password = cyrus.Host, cyrus.Password
+				target.Username = mailbox(t.Name())
+				return remotetest.Env{
+					Dial: func(ctx context.Context, d remote.Dialer) (remote.Session, error) {
+						return imap.Dial(ctx, d, target)
+					},
+					Dialer: dialer(cyrus.Pool), Password: canary,
+					Append: func(m ...[]byte) { cyrus.Append(target.Username, m...) },
+					Served: cyrusServes,
+					Count:  func() int { return cyrus.Count(target.Username) },
+				}
+			})
+		})
+	}
+}
+
+// cyrusServes says what Cyrus makes of m: it takes mail as RFC 5322 has it, and nothing else.
+func cyrusServes(m []byte) []byte {
+	if bytes.IndexByte(m, 0) >= 0 || bytes.Contains(bytes.ReplaceAll(m, []byte("\r\n"), nil), []byte("\n")) {
+		return nil
+	}
+	return m
+}
+
 // mailbox makes a user name of a test's name.
 func mailbox(test string) string {
 	return strings.Map(func(r rune) rune {

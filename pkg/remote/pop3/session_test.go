@@ -55,6 +55,42 @@ func TestSessionWithDovecot(t *testing.T) {
 	}
 }
 
+func TestSessionWithCyrus(t *testing.T) {
+	t.Parallel()
+	cyrus := testenv.NewCyrus(t, canary)
+	for name, target := range map[string]remote.Target{
+		"plain": {Port: cyrus.POP3Port, TLS: account.Disable},
+		"STLS":  {Port: cyrus.POP3Port, TLS: account.Detect},
+		"POP3S": {Port: cyrus.POP3SPort, TLS: account.Direct},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			remotetest.Run(t, func(t *testing.T) remotetest.Env {
+				target := target
+				target.Host, target.Password = cyrus.Host, cyrus.Password
+				target.Username = mailbox(t.Name())
+				return remotetest.Env{
+					Dial: func(ctx context.Context, d remote.Dialer) (remote.Session, error) {
+						return pop3.Dial(ctx, d, target)
+					},
+					Dialer: dialer(cyrus.Pool), Password: canary, DeletesAtClose: true,
+					Append: func(m ...[]byte) { cyrus.Append(target.Username, m...) },
+					Served: cyrusServes,
+					Count:  func() int { return cyrus.Count(target.Username) },
+				}
+			})
+		})
+	}
+}
+
+// cyrusServes says what Cyrus makes of m: it takes mail as RFC 5322 has it, and nothing else.
+func cyrusServes(m []byte) []byte {
+	if bytes.IndexByte(m, 0) >= 0 || bytes.Contains(bytes.ReplaceAll(m, []byte("\r\n"), nil), []byte("\n")) {
+		return nil
+	}
+	return served(m)
+}
+
 // mailbox makes a user name of a test's name.
 func mailbox(test string) string {
 	var b bytes.Buffer
