@@ -67,9 +67,16 @@ type Account struct {
 	Interval          time.Duration // 0: the global schedule
 	After             After
 	OnIndexLoss       OnIndexLoss
-	CreatedAt         time.Time
-	UpdatedAt         time.Time
-	Revision          uint64 // of the record in the directory, not part of it
+	// TLSPins are keys that the server's certificate may have: SHA-256 of its SubjectPublicKeyInfo in hex. One
+	// of them is enough, in place of authority, name and dates (as DANE-EE, RFC 7671 §5.1).
+	TLSPins []string
+	// TLSCA holds the authorities in PEM that alone are trusted; "" for the installation's.
+	TLSCA string
+	// TLSAllowInvalid takes any certificate, where the domain permits it.
+	TLSAllowInvalid bool
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	Revision        uint64 // of the record in the directory, not part of it
 }
 
 // Ref returns "domain/name", the way people name an account.
@@ -127,6 +134,7 @@ func (a Account) WithDefaults() Account {
 	if a.OnIndexLoss == "" {
 		a.OnIndexLoss = Recollect
 	}
+	a.TLSPins = normalPins(a.TLSPins)
 	return a
 }
 
@@ -165,6 +173,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		CredentialVersion: a.CredentialVersion, Tls: tlsModes[a.TLS], Apop: a.APOP, ForwardTo: a.ForwardTo,
 		After: afters[a.After], OnIndexLoss: losses[a.OnIndexLoss], Revision: a.Revision,
 		LenientDot: a.LenientDot,
+		TlsPins:    a.TLSPins, TlsCa: a.TLSCA, TlsAllowInvalid: a.TLSAllowInvalid,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -188,6 +197,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		Interval: p.GetInterval().AsDuration(), After: wordOf(afters, p.GetAfter()),
 		OnIndexLoss: wordOf(losses, p.GetOnIndexLoss()), Revision: p.GetRevision(),
 		LenientDot: p.GetLenientDot(),
+		TLSPins:    p.GetTlsPins(), TLSCA: p.GetTlsCa(), TLSAllowInvalid: p.GetTlsAllowInvalid(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

@@ -70,6 +70,9 @@ func (a Account) Validate() error {
 	if a.Interval != 0 && (a.Interval < MinInterval || a.Interval > MaxInterval) {
 		return invalid("interval", "want %v to %v, or none for the global schedule", MinInterval, MaxInterval)
 	}
+	if err := a.validateTLS(); err != nil {
+		return err
+	}
 	return a.validateHost()
 }
 

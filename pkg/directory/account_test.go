@@ -310,7 +310,7 @@ func TestOperationsOutliveARestart(t *testing.T) {
 			return nil
 		},
 		"settings":   func() error { _, err := d.Settings(ctx); return err },
-		"collection": func() error { return d.PutCollection(ctx, a.UID, Collection{Epoch: "e"}) },
+		"collection": func() error { return d.UpdateCollection(ctx, a.UID, func(c *Collection) { c.Epoch += "e" }) },
 	} {
 		n.Stop()
 		done := make(chan error, 1)

@@ -12,55 +12,94 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Collection records that an account has collected, and under which epoch of its UID index, so that a lost
-// index is known as lost.
+// Collection is what must be remembered of an account, whatever Redis loses: that it has collected, and
+// under which epoch of its UID index, so that a lost index is known as lost; and that it was seen with TLS.
 type Collection struct {
-	Epoch string
+	Epoch string // "" while it has not collected
 	Since time.Time
+	// TLSTarget is the "host:port" at which it was seen with TLS, TLSVersion and TLSSince how and when.
+	TLSTarget, TLSVersion string
+	TLSSince              time.Time
 }
 
-// Collection returns the record of an account, as its leader has it; the zero value if it has never
-// collected.
+// Collection returns the record of an account, as its leader has it; the zero value if there is none.
 func (d *Directory) Collection(ctx context.Context, uid string) (Collection, error) {
 	var c Collection
 	err := d.retry(ctx, "read collection", func(ctx context.Context) error {
-		e, err := d.collections.get(ctx, token(uid))
-		if errors.Is(err, errNoKey) || err == nil && e.deleted {
-			return nil
+		e, err := d.collections.find(ctx, token(uid))
+		if err == nil {
+			c, err = readCollection(uid, e)
 		}
-		if err != nil {
-			return err
-		}
-		var p mailferryv1.Collection
-		if err := proto.Unmarshal(e.value, &p); err != nil || p.GetEpoch() == "" {
-			return fault.Errorf(fault.Internal, "collection "+fault.Clean(uid), "the record cannot be read")
-		}
-		c.Epoch = p.GetEpoch()
-		if t := p.GetSince(); t != nil {
-			c.Since = t.AsTime()
-		}
-		return nil
+		return err
 	})
 	return c, err
 }
 
-// PutCollection records that an account has collected. The last record holds.
-func (d *Directory) PutCollection(ctx context.Context, uid string, c Collection) error {
-	if uid == "" || c.Epoch == "" {
-		return fault.Errorf(fault.Internal, "put collection", "a collection needs an account and an epoch")
+func readCollection(uid string, e *entry) (Collection, error) {
+	if e == nil || e.deleted {
+		return Collection{}, nil
 	}
-	p := &mailferryv1.Collection{Epoch: c.Epoch}
+	var p mailferryv1.Collection
+	if err := proto.Unmarshal(e.value, &p); err != nil || p.GetEpoch() == "" && p.GetTlsTarget() == "" {
+		return Collection{}, fault.Errorf(fault.Internal, "collection "+fault.Clean(uid), "the record cannot be read")
+	}
+	c := Collection{Epoch: p.GetEpoch(), TLSTarget: p.GetTlsTarget(), TLSVersion: p.GetTlsVersion()}
+	if t := p.GetSince(); t != nil {
+		c.Since = t.AsTime()
+	}
+	if t := p.GetTlsSince(); t != nil {
+		c.TLSSince = t.AsTime()
+	}
+	return c, nil
+}
+
+// UpdateCollection lets change edit the record of an account and writes it, unless nothing changed. change is
+// called again when somebody else was faster. A record that says nothing any more is removed.
+func (d *Directory) UpdateCollection(ctx context.Context, uid string, change func(*Collection)) error {
+	if uid == "" {
+		return fault.Errorf(fault.Internal, "update collection", "a collection needs an account")
+	}
+	return d.retry(ctx, "update collection", func(ctx context.Context) error {
+		for {
+			there, err := d.collections.find(ctx, token(uid))
+			if err != nil {
+				return err
+			}
+			was, err := readCollection(uid, there)
+			if err != nil {
+				return err
+			}
+			c := was
+			if change(&c); c == was {
+				return nil
+			}
+			if c.Epoch == "" && c.TLSTarget == "" {
+				return d.DeleteCollection(ctx, uid)
+			}
+			var expect uint64
+			if there != nil {
+				expect = there.revision
+			}
+			value, err := proto.Marshal(c.proto())
+			if err != nil {
+				return fault.New(fault.Internal, "update collection", err)
+			}
+			if _, err = d.collections.put(ctx, token(uid), value, nil, &expect); !errors.Is(err, errRevision) {
+				return err
+			}
+		}
+	})
+}
+
+func (c Collection) proto() *mailferryv1.Collection {
+	p := &mailferryv1.Collection{Epoch: c.Epoch, TlsTarget: c.TLSTarget, TlsVersion: c.TLSVersion}
 	if !c.Since.IsZero() {
 		p.Since = timestamppb.New(c.Since)
 	}
-	value, err := proto.Marshal(p)
-	if err != nil {
-		return fault.New(fault.Internal, "put collection", err)
+	if !c.TLSSince.IsZero() {
+		p.TlsSince = timestamppb.New(c.TLSSince)
 	}
-	return d.retry(ctx, "put collection", func(ctx context.Context) error {
-		_, err := d.collections.put(ctx, token(uid), value, nil, nil)
-		return err
-	})
+	return p
 }
 
 // DeleteCollection forgets that an account has collected; nothing is left of the record. Deleting what is

@@ -14,6 +14,10 @@ type Domain struct {
 	Name string
 	// Destination of its mail, "" for the global one.
 	Destination string
+	// RequireTLS: none of its accounts signs in without TLS.
+	RequireTLS bool
+	// AllowInvalidTLS: its accounts may take invalid certificates.
+	AllowInvalidTLS bool
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -62,7 +66,9 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 	if dom.Name == "" {
 		return Domain{}, fault.Errorf(fault.Internal, "put domain", "a domain needs a name")
 	}
-	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Domain{Name: dom.Name, Destination: dom.Destination})
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Domain{
+		Name: dom.Name, Destination: dom.Destination, RequireTls: dom.RequireTLS, AllowInvalidTls: dom.AllowInvalidTLS,
+	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
 	}
@@ -106,5 +112,8 @@ func readDomain(e entry) (Domain, error) {
 	if err := proto.Unmarshal(e.value, &p); err != nil || !ok || p.GetName() != name {
 		return Domain{}, fault.Errorf(fault.Internal, "domain "+fault.Clean(name), "the record cannot be read")
 	}
-	return Domain{Name: name, Destination: p.GetDestination(), Revision: e.revision}, nil
+	return Domain{
+		Name: name, Destination: p.GetDestination(), RequireTLS: p.GetRequireTls(), AllowInvalidTLS: p.GetAllowInvalidTls(),
+		Revision: e.revision,
+	}, nil
 }

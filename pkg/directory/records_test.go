@@ -104,14 +104,14 @@ func TestCollections(t *testing.T) {
 	}
 	for i := range 3 {
 		want := Collection{Epoch: fmt.Sprint("e", i), Since: testNow.Add(time.Duration(i) * time.Hour)}
-		if err := d.PutCollection(ctx, "u1", want); err != nil {
+		if err := d.UpdateCollection(ctx, "u1", func(c *Collection) { *c = want }); err != nil {
 			t.Fatal(err)
 		}
 		if c, err := d.Collection(ctx, "u1"); err != nil || c != want {
 			t.Fatalf("%+v, %v", c, err)
 		}
 	}
-	if err := d.PutCollection(ctx, "u2", Collection{Epoch: "e"}); err != nil {
+	if err := d.UpdateCollection(ctx, "u2", func(c *Collection) { c.Epoch = "e" }); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -125,11 +125,16 @@ func TestCollections(t *testing.T) {
 	if c, err := d.Collection(ctx, "u2"); err != nil || c.Epoch != "e" || !c.Since.IsZero() {
 		t.Fatalf("that of another account: %+v, %v", c, err)
 	}
-	if err := d.PutCollection(ctx, "", Collection{Epoch: "e"}); err == nil {
+	if err := d.UpdateCollection(ctx, "", func(c *Collection) { c.Epoch = "e" }); err == nil {
 		t.Fatal("a collection of no account was taken")
 	}
-	if err := d.PutCollection(ctx, "u1", Collection{}); err == nil {
-		t.Fatal("a collection without an epoch was taken: it would read as never collected")
+	for _, c := range []Collection{{TLSTarget: "h:110", TLSVersion: "TLS 1.3", TLSSince: testNow}, {}} {
+		if err := d.UpdateCollection(ctx, "u2", func(there *Collection) { *there = c }); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.Collection(ctx, "u2"); err != nil || got != c {
+			t.Fatalf("%+v, %v", got, err)
+		}
 	}
 	if _, err := n.JS.Publish(ctx, d.collections.root+"u3", []byte("\xff")); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,8 @@ type Settings struct {
 	POP3Locking bool
 	// Destination of domains that have none of their own.
 	Destination string
+	// RequireTLS: no account signs in without TLS.
+	RequireTLS bool
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -64,7 +66,7 @@ func (d *Directory) UpdateSettings(ctx context.Context, change func(*Settings) e
 
 func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Settings{
-		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination,
+		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, RequireTls: s.RequireTLS,
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -100,6 +102,6 @@ func readSettings(e *entry) (Settings, error) {
 	if i := p.GetInterval().AsDuration(); i > 0 {
 		s.Interval = i
 	}
-	s.POP3Locking, s.Destination = p.GetPop3Locking(), p.GetDestination()
+	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil
 }

@@ -305,3 +305,48 @@ func TestConnTLSErrors(t *testing.T) {
 	_, err := connectTLS(ctx, silent, trusting, remote.Limits{})
 	wantKind(t, err, fault.Canceled)
 }
+
+// TestTrust lets accounts bring their own rule for the certificate. A session that was made under such a rule
+// is not resumed by others, who would not verify it again.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	known, private := testenv.NewCA(t), testenv.NewCA(t)
+	cert := private.Issue("other.example") // neither its authority nor its name is right
+	port := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}})
+	named := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{private.Issue("localhost")}})
+	ours := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{known.Issue("localhost")}})
+	pin := account.Pin(cert.Leaf)
+	cfg := &tls.Config{RootCAs: known.Pool, ClientSessionCache: tls.NewLRUClientSessionCache(8)}
+	for _, c := range []struct {
+		name  string
+		port  int
+		trust remote.Trust
+		words string // of the error, "" for none
+	}{
+		{"the pinned key", port, remote.Trust{Pins: []string{strings.Repeat("0", 64), pin}}, ""},
+		{"another key", port, remote.Trust{Pins: []string{strings.Repeat("0", 64)}}, pin},
+		{"another key of a good authority", ours, remote.Trust{Pins: []string{pin}}, "is not the pinned one"},
+		{"any", port, remote.Trust{Any: true}, ""},
+		{"nobody resumes what any let pass", port, remote.Trust{}, "is not trusted"},
+		{"own authority", named, remote.Trust{CA: private.Pool}, ""},
+		{"own authority alone", ours, remote.Trust{CA: private.Pool}, "is not trusted"},
+		{"own authority, another name", port, remote.Trust{CA: private.Pool}, "made out to other.example"},
+		{"nobody resumes what another authority let pass", named, remote.Trust{}, "is not trusted"},
+	} {
+		d := remote.Dialer{DialContext: loopback.DialContext, TLS: cfg}
+		conn, err := d.Connect(t.Context(), remote.Target{Host: "localhost", Port: c.port, TLS: account.Direct, Trust: c.trust})
+		if c.words != "" {
+			wantKind(t, err, fault.TLS, c.words)
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if got := conn.Certificate(); got == nil || len(c.trust.Pins) > 0 && account.Pin(got) != pin {
+			t.Errorf("%s: certificate %v", c.name, got)
+		}
+		_, _ = io.ReadFull(conn, make([]byte, 5)) // and with it the ticket
+		_ = conn.Close()
+	}
+}

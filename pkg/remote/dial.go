@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -19,6 +20,22 @@ type Target struct {
 	// LenientDot ends a body also at a dot that ends its last line, once the server is silent and answers
 	// NOOP (POP3; servers that never send CRLF.CRLF).
 	LenientDot bool
+	// Trust says which certificates of the server are taken; the zero value: those that are valid.
+	Trust Trust
+	// Plaintext is asked before anybody signs in without TLS; its error ends the session before a credential
+	// was sent. Nil: nothing against it.
+	Plaintext func(context.Context) error
+}
+
+// Trust is an account's own rule for the certificate of its server.
+type Trust struct {
+	// Pins are keys as account.Pin writes them. Where there are any, one of them has to be that of the
+	// certificate, and nothing else of it counts.
+	Pins []string
+	// CA alone is trusted where it is not nil, in place of the dialer's authorities.
+	CA *x509.CertPool
+	// Any takes every certificate.
+	Any bool
 }
 
 // Dialer opens connections to remote servers.

@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 )
 
@@ -23,6 +25,7 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	}
 	cfg.ServerName = strings.TrimSuffix(c.t.Host, ".")
 	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
+	c.t.Trust.apply(cfg)
 	defer c.Watch(ctx)()
 	c.AnswerWithin(c.limits.Dial)
 	tc := tls.Client(c.wire, cfg)
@@ -33,6 +36,51 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	state := tc.ConnectionState()
 	c.conn, c.secure = tc, &state
 	return nil
+}
+
+// apply makes cfg follow the rule. A session that was resumed is not verified again, so that sessions made
+// under a rule of its own are no other account's to resume.
+func (t Trust) apply(cfg *tls.Config) {
+	if len(t.Pins) == 0 && t.CA == nil && !t.Any {
+		return
+	}
+	cfg.ClientSessionCache = nil
+	if t.CA != nil {
+		cfg.RootCAs = t.CA
+	}
+	cfg.InsecureSkipVerify = t.Any || len(t.Pins) > 0 // the pin is checked in its place
+	if len(t.Pins) > 0 {
+		cfg.VerifyConnection = t.pinned
+	}
+}
+
+func (t Trust) pinned(state tls.ConnectionState) error {
+	const op = "remote tls"
+	if len(state.PeerCertificates) == 0 {
+		return fault.Errorf(fault.TLS, op, "the server shows no certificate")
+	}
+	if pin := account.Pin(state.PeerCertificates[0]); !slices.Contains(t.Pins, pin) {
+		return fault.Errorf(fault.TLS, op, "the key of the server's certificate is not the pinned one: its SHA-256 is %s; "+
+			"pin that one too if its operator confirms it", pin)
+	}
+	return nil
+}
+
+// MaySignIn is asked before a credential is sent: it returns nil in TLS, and what Target.Plaintext says
+// without.
+func (c *Conn) MaySignIn(ctx context.Context) error {
+	if c.Secure() || c.t.Plaintext == nil {
+		return nil
+	}
+	return fault.Wrap(fault.TLS, "remote sign in", c.t.Plaintext(ctx))
+}
+
+// Certificate returns the server's certificate, nil without TLS.
+func (c *Conn) Certificate() *x509.Certificate {
+	if c.secure == nil || len(c.secure.PeerCertificates) == 0 {
+		return nil
+	}
+	return c.secure.PeerCertificates[0]
 }
 
 // TLS returns "none" or the version, for instance "TLS 1.3".

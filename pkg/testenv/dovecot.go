@@ -86,6 +86,9 @@ func DovecotUsers(users ...string) DovecotOption {
 	return func(s *DovecotSettings) { s.PasswdFile = strings.Join(users, "\n") }
 }
 
+// OfferTLS makes the server offer TLS, or none, from its next Start on.
+func (d *Dovecot) OfferTLS(on bool) { d.settings.TLS = on }
+
 // NewDovecot starts a Dovecot that ends with the test.
 func NewDovecot(t testing.TB, opts ...DovecotOption) *Dovecot {
 	t.Helper()

@@ -66,8 +66,8 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 	a.UID, a.Revision, a.SealedPassword = "", 0, nil
 	a.CredentialVersion, a.CreatedAt, a.UpdatedAt = 1, time.Time{}, time.Time{}
 	a = a.WithDefaults()
-	if err := a.Validate(); err != nil {
-		return nil, errInvalid(err)
+	if err := s.permitted(ctx, a); err != nil {
+		return nil, err
 	}
 	if err := account.ValidatePassword(req.GetPassword()); err != nil {
 		return nil, errInvalid(err)
@@ -93,6 +93,34 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 	return &mailferryv1.CreateAccountResponse{Account: public(a)}, nil
 }
 
+// permitted refuses what is not valid, and what the fleet or the domain forbids.
+func (s *Service) permitted(ctx context.Context, a account.Account) error {
+	if err := a.Validate(); err != nil {
+		return errInvalid(err)
+	}
+	if a.TLS != account.Disable && !a.TLSAllowInvalid {
+		return nil
+	}
+	set, err := s.Directory.Settings(ctx)
+	if err != nil {
+		return asError("settings", err)
+	}
+	d, err := s.Directory.Domain(ctx, a.Domain)
+	if err != nil && !errors.Is(err, directory.ErrNotFound) {
+		return asError("domain "+a.Domain, err)
+	}
+	switch {
+	case a.TLS == account.Disable && set.RequireTLS:
+		return errField("tls", "nobody signs in without TLS (setting require_tls): want detect or direct")
+	case a.TLS == account.Disable && d.RequireTLS:
+		return errField("tls", "nobody of %s signs in without TLS (its require-tls): want detect or direct", a.Domain)
+	case a.TLSAllowInvalid && !d.AllowInvalidTLS:
+		return errField("tls_allow_invalid", "%s does not permit it ('mailferry domain edit %s --allow-invalid-tls'); "+
+			"pin the certificate's key or give its CA instead", a.Domain, a.Domain)
+	}
+	return nil
+}
+
 func (s *Service) create(ctx context.Context, a account.Account) (account.Account, error) {
 	ref := a.Ref()
 	a, err := s.Directory.CreateAccount(ctx, a)
@@ -110,6 +138,9 @@ func (s *Service) GetAccount(ctx context.Context, req *mailferryv1.GetAccountReq
 		return nil, err
 	}
 	state, err := s.state(ctx, a)
+	if err == nil {
+		err = s.tlsState(ctx, a, state)
+	}
 	if err != nil {
 		return nil, asError("account "+a.Ref(), err)
 	}

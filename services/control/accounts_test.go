@@ -52,7 +52,7 @@ func (h *house) collect(name string, n int) []ledger.Key {
 		if err := hold.OpenEpoch(ctx, epoch); err != nil {
 			h.t.Fatal(err)
 		}
-		if err := h.dir.PutCollection(ctx, a.UID, directory.Collection{Epoch: epoch, Since: time.Now()}); err != nil {
+		if err := h.dir.UpdateCollection(ctx, a.UID, func(c *directory.Collection) { c.Epoch, c.Since = epoch, time.Now() }); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -384,7 +384,7 @@ func TestAResetForgetsAndTheLossOfTheIndexIsStillSeen(t *testing.T) {
 		t.Errorf("an account that never collected: %v %v", c, err)
 	}
 	h.collect("a", 7)
-	if err := h.dir.PutCollection(t.Context(), a.GetUid(), directory.Collection{Epoch: "e1", Since: time.Now()}); err != nil {
+	if err := h.dir.UpdateCollection(t.Context(), a.GetUid(), func(c *directory.Collection) { c.Epoch, c.Since = "e1", time.Now() }); err != nil {
 		t.Fatal(err)
 	}
 	if n := reset().GetForgotten(); n != 7 || h.collected("a") != 0 {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"go.uber.org/zap"
@@ -31,13 +32,19 @@ func (s *Service) UpdateAccount(ctx context.Context, req *mailferryv1.UpdateAcco
 	if want.GetUid() != "" && want.GetUid() != old.UID {
 		return nil, errChanged(old) // removed and added again under its name
 	}
-	a, err := s.merge(old, req)
+	a, err := s.merge(ctx, old, req)
 	if err != nil {
 		return nil, err
 	}
 	m, err := moveOf(old, a, req.GetNewMailbox())
 	if err != nil {
 		return nil, err
+	}
+	if req.GetForgetTls() { // before the edit, whose new revision makes workers look again
+		forget := func(c *directory.Collection) { c.TLSTarget, c.TLSVersion, c.TLSSince = "", "", time.Time{} }
+		if err := s.Directory.UpdateCollection(ctx, old.UID, forget); err != nil {
+			return nil, asError("account "+a.Ref(), err)
+		}
 	}
 	if err := s.prepare(ctx, m); err != nil {
 		s.takeBack(ctx, m)
@@ -60,13 +67,13 @@ func (s *Service) UpdateAccount(ctx context.Context, req *mailferryv1.UpdateAcco
 }
 
 // merge returns the account as it shall be stored.
-func (s *Service) merge(old account.Account, req *mailferryv1.UpdateAccountRequest) (account.Account, error) {
+func (s *Service) merge(ctx context.Context, old account.Account, req *mailferryv1.UpdateAccountRequest) (account.Account, error) {
 	a := account.FromProto(req.GetAccount())
 	a.UID, a.Domain, a.Name, a.CreatedAt, a.Revision = old.UID, old.Domain, old.Name, old.CreatedAt, old.Revision
 	a.SealedPassword, a.CredentialVersion = old.SealedPassword, old.CredentialVersion
 	a = a.WithDefaults()
-	if err := a.Validate(); err != nil {
-		return a, errInvalid(err)
+	if err := s.permitted(ctx, a); err != nil {
+		return a, err
 	}
 	if req.Password != nil {
 		if err := account.ValidatePassword(req.GetPassword()); err != nil {
@@ -153,7 +160,7 @@ func (s *Service) prepareNew(ctx context.Context, m move) error {
 	if err != nil {
 		return err
 	}
-	return s.Directory.DeleteCollection(ctx, m.old.UID)
+	return s.Directory.UpdateCollection(ctx, m.old.UID, func(c *directory.Collection) { c.Epoch, c.Since = "", time.Time{} })
 }
 
 // takeBack undoes prepare where the edit did not come to its end, so that the account goes on as it was.
@@ -205,11 +212,11 @@ func (s *Service) ResetIndex(ctx context.Context, req *mailferryv1.ResetIndexReq
 		return nil, asError("account "+a.Ref(), err)
 	}
 	// A lost index is told from a new account by this record: it follows the epoch.
-	c, err := s.Directory.Collection(ctx, a.UID)
-	if err == nil && c.Epoch != "" {
-		c.Epoch = epoch
-		err = s.Directory.PutCollection(ctx, a.UID, c)
-	}
+	err = s.Directory.UpdateCollection(ctx, a.UID, func(c *directory.Collection) {
+		if c.Epoch != "" {
+			c.Epoch = epoch
+		}
+	})
 	if err != nil {
 		return nil, asError("account "+a.Ref(), err)
 	}

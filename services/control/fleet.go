@@ -94,7 +94,9 @@ func (s *Service) ListDomains(ctx context.Context, _ *mailferryv1.ListDomainsReq
 }
 
 func protoDomain(d directory.Domain) *mailferryv1.Domain {
-	return &mailferryv1.Domain{Name: d.Name, Destination: d.Destination, Revision: d.Revision}
+	return &mailferryv1.Domain{
+		Name: d.Name, Destination: d.Destination, Revision: d.Revision, RequireTls: d.RequireTLS, AllowInvalidTls: d.AllowInvalidTLS,
+	}
 }
 
 // checkDestination refuses what delivery could not use.
@@ -114,7 +116,10 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 	if err != nil {
 		return nil, err
 	}
-	d := directory.Domain{Name: name, Destination: strings.TrimSpace(req.GetDomain().GetDestination()), Revision: req.GetDomain().GetRevision()}
+	d := directory.Domain{
+		Name: name, Destination: strings.TrimSpace(req.GetDomain().GetDestination()), Revision: req.GetDomain().GetRevision(),
+		RequireTLS: req.GetDomain().GetRequireTls(), AllowInvalidTLS: req.GetDomain().GetAllowInvalidTls(),
+	}
 	if err := checkDestination(d.Destination); err != nil {
 		return nil, err
 	}
@@ -188,6 +193,7 @@ func (s *Service) GetSettings(ctx context.Context, _ *mailferryv1.GetSettingsReq
 func protoSettings(s directory.Settings) *mailferryv1.Settings {
 	return &mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, Revision: s.Revision,
+		RequireTls: s.RequireTLS,
 	}
 }
 
@@ -207,6 +213,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		}
 		if req.Pop3Locking != nil {
 			set.POP3Locking = req.GetPop3Locking()
+		}
+		if req.RequireTls != nil {
+			set.RequireTLS = req.GetRequireTls()
 		}
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()

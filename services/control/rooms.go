@@ -29,7 +29,7 @@ type Directory interface {
 	Settings(ctx context.Context) (directory.Settings, error)
 	UpdateSettings(ctx context.Context, change func(*directory.Settings) error) (directory.Settings, error)
 	Collection(ctx context.Context, uid string) (directory.Collection, error)
-	PutCollection(ctx context.Context, uid string, c directory.Collection) error
+	UpdateCollection(ctx context.Context, uid string, change func(*directory.Collection)) error
 	DeleteCollection(ctx context.Context, uid string) error
 }
 

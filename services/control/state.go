@@ -59,6 +59,19 @@ func (s *Service) state(ctx context.Context, a account.Account) (*mailferryv1.Ac
 	return out, nil
 }
 
+// tlsState says how the account was seen at its present server.
+func (s *Service) tlsState(ctx context.Context, a account.Account, out *mailferryv1.AccountState) error {
+	target, err := a.Target()
+	if err != nil {
+		return err
+	}
+	c, err := s.Directory.Collection(ctx, a.UID)
+	if err == nil && c.TLSTarget == target {
+		out.TlsVersion, out.TlsSince = c.TLSVersion, stamp(c.TLSSince)
+	}
+	return err
+}
+
 // lastFault returns the fault of the last run: the kind from the due index, its words from the last report
 // of that kind.
 func (s *Service) lastFault(ctx context.Context, uid string, kind fault.Kind) (*mailferryv1.Fault, error) {

@@ -120,7 +120,7 @@ func (r *run) openEpoch(ctx context.Context) (bool, error) {
 	}
 	if epoch != "" { // opened, but nothing came of it yet: is it on record?
 		if col.Epoch != epoch && len(r.listing.Items) > 0 {
-			err = r.w.Directory.PutCollection(ctx, r.acc.UID, directory.Collection{Epoch: epoch, Since: time.Now()})
+			err = r.collecting(ctx, epoch)
 		}
 		return false, err
 	}
@@ -131,7 +131,12 @@ func (r *run) openEpoch(ctx context.Context) (bool, error) {
 	if len(r.listing.Items) == 0 {
 		return true, nil
 	}
-	return true, r.w.Directory.PutCollection(ctx, r.acc.UID, directory.Collection{Epoch: epoch, Since: time.Now()})
+	return true, r.collecting(ctx, epoch)
+}
+
+// collecting puts on record that the account collects under the epoch.
+func (r *run) collecting(ctx context.Context, epoch string) error {
+	return r.w.Directory.UpdateCollection(ctx, r.acc.UID, func(c *directory.Collection) { c.Epoch, c.Since = epoch, time.Now() })
 }
 
 func (r *run) newEpoch(ctx context.Context, had directory.Collection) (string, error) {

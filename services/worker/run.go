@@ -106,6 +106,7 @@ func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
 	r.report = &queue.Report{
 		RunId: rand.Text(), JobId: r.claim.ID, AccountUid: r.acc.UID, Domain: r.acc.Domain, Name: r.acc.Name,
 		Trigger: r.claim.Trigger.Proto(), Worker: r.w.cfg.Name, StartedAt: stamp(start),
+		TlsMode: r.acc.Proto().GetTls(),
 	}
 	r.show.started(r.report)
 	killpoint.Reach("worker.locked")
@@ -194,25 +195,22 @@ func (r *run) lock(ctx context.Context, first bool) error {
 
 // open is step 3: it returns with the mailbox listed.
 func (r *run) open(ctx context.Context) error {
-	password, err := r.w.Vault.Unseal(r.acc.SealedPassword, r.acc.SealContext())
+	t, err := r.w.target(ctx, r.acc)
 	if err != nil {
 		return err
-	}
-	host, port, err := r.acc.HostPort()
-	if err != nil {
-		return fault.New(fault.Policy, "account", err)
 	}
 	d := remote.Dialer{
 		DialContext: r.w.cfg.DialContext, TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
 	}
-	t := remote.Target{Host: host, Port: port, TLS: r.acc.TLS, Username: r.acc.Username, Password: password, APOP: r.acc.APOP,
-		LenientDot: r.acc.LenientDot}
 	r.session, err = dial(ctx, r.acc.Protocol, d, t)
 	if err != nil {
 		return err
 	}
 	r.report.Tls = r.session.Info().TLS
-	if r.listing, err = r.session.List(ctx); err != nil {
+	if err = r.w.sawTLS(ctx, r.acc, r.report.Tls); err == nil {
+		r.listing, err = r.session.List(ctx)
+	}
+	if err != nil {
 		r.session.Abort()
 		return err
 	}

@@ -102,6 +102,7 @@ type Worker struct {
 	running sync.WaitGroup
 	// settings are those of the fleet as last seen.
 	settings atomic.Pointer[directory.Settings]
+	policies *policies
 }
 
 // New returns a worker that has claimed nothing yet.
@@ -115,7 +116,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims}
+	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims, policies: newPolicies(d.Directory)}
 	w.settings.Store(&s)
 	return w, nil
 }

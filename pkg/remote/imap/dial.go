@@ -25,7 +25,11 @@ func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session
 	}
 	defer conn.Watch(ctx)()
 	h := &hello{wire: newWire(conn, secretsOf(t))}
-	if err := h.secure(ctx, t.TLS); err != nil {
+	err = h.secure(ctx, t.TLS)
+	if err == nil {
+		err = conn.MaySignIn(ctx)
+	}
+	if err != nil {
 		conn.Abort()
 		return nil, err
 	}

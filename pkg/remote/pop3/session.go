@@ -67,6 +67,9 @@ func (s *session) open(ctx context.Context, t remote.Target) error {
 	if err := s.secure(ctx, t.TLS); err != nil {
 		return err
 	}
+	if err := s.t.MaySignIn(ctx); err != nil {
+		return err
+	}
 	if err := s.login(t, greeting); err != nil {
 		return err
 	}

@@ -263,9 +263,16 @@ type Account struct {
 	Revision uint64 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"`
 	// POP3: a message may also end with a dot glued to its last line, or on a line that ends in a bare LF, where the
 	// server then falls silent and answers NOOP. For servers that never send the proper end mark (Exchange 2000).
-	LenientDot    bool `protobuf:"varint,50,opt,name=lenient_dot,json=lenientDot,proto3" json:"lenient_dot,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LenientDot bool `protobuf:"varint,50,opt,name=lenient_dot,json=lenientDot,proto3" json:"lenient_dot,omitempty"`
+	// Keys that the server's certificate may have: SHA-256 of its SubjectPublicKeyInfo in hex (as in TLSA 3 1 1, RFC 7671).
+	// One of them is enough, in place of authority, name and dates. At most 4.
+	TlsPins []string `protobuf:"bytes,20,rep,name=tls_pins,json=tlsPins,proto3" json:"tls_pins,omitempty"`
+	// Certificate authorities in PEM that alone are trusted for this account, in place of the installation's.
+	TlsCa string `protobuf:"bytes,21,opt,name=tls_ca,json=tlsCa,proto3" json:"tls_ca,omitempty"`
+	// Take any certificate. Only where the domain permits it.
+	TlsAllowInvalid bool `protobuf:"varint,22,opt,name=tls_allow_invalid,json=tlsAllowInvalid,proto3" json:"tls_allow_invalid,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -431,16 +438,41 @@ func (x *Account) GetLenientDot() bool {
 	return false
 }
 
+func (x *Account) GetTlsPins() []string {
+	if x != nil {
+		return x.TlsPins
+	}
+	return nil
+}
+
+func (x *Account) GetTlsCa() string {
+	if x != nil {
+		return x.TlsCa
+	}
+	return ""
+}
+
+func (x *Account) GetTlsAllowInvalid() bool {
+	if x != nil {
+		return x.TlsAllowInvalid
+	}
+	return false
+}
+
 // Domain is a tenant of the hosting provider.
 type Domain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Where mail of this domain is handed over, for instance "lmtp:127.0.0.1:24", "lmtp:unix:/run/lmtp"
 	// or "maildir:/var/mail/%d/%n". Empty: the global one.
-	Destination   string `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
-	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Destination string `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
+	Revision    uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Nobody of this domain signs in at a remote server without TLS.
+	RequireTls bool `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3" json:"require_tls,omitempty"`
+	// Accounts of this domain may ask for tls_allow_invalid.
+	AllowInvalidTls bool `protobuf:"varint,11,opt,name=allow_invalid_tls,json=allowInvalidTls,proto3" json:"allow_invalid_tls,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Domain) Reset() {
@@ -494,6 +526,20 @@ func (x *Domain) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Domain) GetRequireTls() bool {
+	if x != nil {
+		return x.RequireTls
+	}
+	return false
+}
+
+func (x *Domain) GetAllowInvalidTls() bool {
+	if x != nil {
+		return x.AllowInvalidTls
+	}
+	return false
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -502,8 +548,10 @@ type Settings struct {
 	// One session per remote mailbox in the whole fleet. Off: one per account.
 	Pop3Locking bool `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3" json:"pop3_locking,omitempty"`
 	// Destination of domains that have none of their own.
-	Destination   string `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
-	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Destination string `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
+	Revision    uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Nobody signs in at a remote server without TLS.
+	RequireTls    bool `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3" json:"require_tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -566,12 +614,26 @@ func (x *Settings) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Settings) GetRequireTls() bool {
+	if x != nil {
+		return x.RequireTls
+	}
+	return false
+}
+
 // Collection records durably that an account has collected, and under which epoch of its UID index,
 // so that a lost index is known as lost.
 type Collection struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         string                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: it has not collected yet.
+	Epoch string                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// "host:port" at which the account was seen with TLS: it never signs in there without again, unless an
+	// administrator clears it.
+	TlsTarget string `protobuf:"bytes,3,opt,name=tls_target,json=tlsTarget,proto3" json:"tls_target,omitempty"`
+	// TLS version and time of that.
+	TlsVersion    string                 `protobuf:"bytes,4,opt,name=tls_version,json=tlsVersion,proto3" json:"tls_version,omitempty"`
+	TlsSince      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=tls_since,json=tlsSince,proto3" json:"tls_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -620,11 +682,32 @@ func (x *Collection) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Collection) GetTlsTarget() string {
+	if x != nil {
+		return x.TlsTarget
+	}
+	return ""
+}
+
+func (x *Collection) GetTlsVersion() string {
+	if x != nil {
+		return x.TlsVersion
+	}
+	return ""
+}
+
+func (x *Collection) GetTlsSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TlsSince
+	}
+	return nil
+}
+
 var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\x05\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x06\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -649,20 +732,35 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
 	"\brevision\x18\x12 \x01(\x04R\brevision\x12\x1f\n" +
 	"\vlenient_dot\x182 \x01(\bR\n" +
-	"lenientDot\"Z\n" +
+	"lenientDot\x12\x19\n" +
+	"\btls_pins\x18\x14 \x03(\tR\atlsPins\x12\x15\n" +
+	"\x06tls_ca\x18\x15 \x01(\tR\x05tlsCa\x12*\n" +
+	"\x11tls_allow_invalid\x18\x16 \x01(\bR\x0ftlsAllowInvalid\"\xa7\x01\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\"\xa2\x01\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x1f\n" +
+	"\vrequire_tls\x18\n" +
+	" \x01(\bR\n" +
+	"requireTls\x12*\n" +
+	"\x11allow_invalid_tls\x18\v \x01(\bR\x0fallowInvalidTls\"\xc3\x01\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"T\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1f\n" +
+	"\vrequire_tls\x18\n" +
+	" \x01(\bR\n" +
+	"requireTls\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since*J\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1d\n" +
+	"\n" +
+	"tls_target\x18\x03 \x01(\tR\ttlsTarget\x12\x1f\n" +
+	"\vtls_version\x18\x04 \x01(\tR\n" +
+	"tlsVersion\x127\n" +
+	"\ttls_since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\btlsSince*J\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPROTOCOL_POP3\x10\x01\x12\x11\n" +
@@ -708,20 +806,21 @@ var file_mailferry_v1_account_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_mailferry_v1_account_proto_depIdxs = []int32{
-	0, // 0: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
-	1, // 1: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
-	8, // 2: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
-	2, // 3: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
-	3, // 4: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
-	9, // 5: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	9, // 6: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	8, // 7: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	9, // 8: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	0,  // 0: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
+	1,  // 1: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
+	8,  // 2: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
+	2,  // 3: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
+	3,  // 4: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
+	9,  // 5: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	9,  // 6: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	8,  // 7: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	9,  // 8: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	9,  // 9: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }

@@ -287,7 +287,11 @@ type AccountState struct {
 	Deleting  int64  `protobuf:"varint,11,opt,name=deleting,proto3" json:"deleting,omitempty"`
 	Epoch     string `protobuf:"bytes,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Job that holds the lock of the remote mailbox now, empty if none.
-	RunningJob    string `protobuf:"bytes,13,opt,name=running_job,json=runningJob,proto3" json:"running_job,omitempty"`
+	RunningJob string `protobuf:"bytes,13,opt,name=running_job,json=runningJob,proto3" json:"running_job,omitempty"`
+	// TLS version with which the account was seen at its present server, and when first; empty if never. It does not
+	// sign in there without TLS any more.
+	TlsVersion    string                 `protobuf:"bytes,20,opt,name=tls_version,json=tlsVersion,proto3" json:"tls_version,omitempty"`
+	TlsSince      *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=tls_since,json=tlsSince,proto3" json:"tls_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +415,20 @@ func (x *AccountState) GetRunningJob() string {
 		return x.RunningJob
 	}
 	return ""
+}
+
+func (x *AccountState) GetTlsVersion() string {
+	if x != nil {
+		return x.TlsVersion
+	}
+	return ""
+}
+
+func (x *AccountState) GetTlsSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TlsSince
+	}
+	return nil
 }
 
 type ListAccountsRequest struct {
@@ -542,7 +560,9 @@ type UpdateAccountRequest struct {
 	// Unset: keep the password.
 	Password *string `protobuf:"bytes,2,opt,name=password,proto3,oneof" json:"password,omitempty"`
 	// A change of host, port or username takes the UID index along unless this is set.
-	NewMailbox    bool `protobuf:"varint,3,opt,name=new_mailbox,json=newMailbox,proto3" json:"new_mailbox,omitempty"`
+	NewMailbox bool `protobuf:"varint,3,opt,name=new_mailbox,json=newMailbox,proto3" json:"new_mailbox,omitempty"`
+	// Forget that the account was seen with TLS: it may sign in without again, where its mode and the domain allow it.
+	ForgetTls     bool `protobuf:"varint,20,opt,name=forget_tls,json=forgetTls,proto3" json:"forget_tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -594,6 +614,13 @@ func (x *UpdateAccountRequest) GetPassword() string {
 func (x *UpdateAccountRequest) GetNewMailbox() bool {
 	if x != nil {
 		return x.NewMailbox
+	}
+	return false
+}
+
+func (x *UpdateAccountRequest) GetForgetTls() bool {
+	if x != nil {
+		return x.ForgetTls
 	}
 	return false
 }
@@ -1712,6 +1739,7 @@ type PutSettingsRequest struct {
 	Destination   *string              `protobuf:"bytes,1,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
 	Pop3Locking   *bool                `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3,oneof" json:"pop3_locking,omitempty"`
 	Interval      *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	RequireTls    *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1765,6 +1793,13 @@ func (x *PutSettingsRequest) GetInterval() *durationpb.Duration {
 		return x.Interval
 	}
 	return nil
+}
+
+func (x *PutSettingsRequest) GetRequireTls() bool {
+	if x != nil && x.RequireTls != nil {
+		return *x.RequireTls
+	}
+	return false
 }
 
 type PutSettingsResponse struct {
@@ -2263,7 +2298,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"w\n" +
 	"\x12GetAccountResponse\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x120\n" +
-	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xf3\x03\n" +
+	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xcd\x04\n" +
 	"\fAccountState\x12:\n" +
 	"\vnext_due_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tnextDueAt\x12:\n" +
 	"\vlast_run_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tlastRunAt\x122\n" +
@@ -2280,7 +2315,10 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\bdeleting\x18\v \x01(\x03R\bdeleting\x12\x14\n" +
 	"\x05epoch\x18\f \x01(\tR\x05epoch\x12\x1f\n" +
 	"\vrunning_job\x18\r \x01(\tR\n" +
-	"runningJob\"i\n" +
+	"runningJob\x12\x1f\n" +
+	"\vtls_version\x18\x14 \x01(\tR\n" +
+	"tlsVersion\x127\n" +
+	"\ttls_since\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\btlsSince\"i\n" +
 	"\x13ListAccountsRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -2289,12 +2327,14 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14ListAccountsResponse\x121\n" +
 	"\baccounts\x18\x01 \x03(\v2\x15.mailferry.v1.AccountR\baccounts\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x122\n" +
-	"\x06states\x18\x03 \x03(\v2\x1a.mailferry.v1.AccountStateR\x06states\"\x96\x01\n" +
+	"\x06states\x18\x03 \x03(\v2\x1a.mailferry.v1.AccountStateR\x06states\"\xb5\x01\n" +
 	"\x14UpdateAccountRequest\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x1f\n" +
 	"\bpassword\x18\x02 \x01(\tH\x00R\bpassword\x88\x01\x01\x12\x1f\n" +
 	"\vnew_mailbox\x18\x03 \x01(\bR\n" +
-	"newMailboxB\v\n" +
+	"newMailbox\x12\x1d\n" +
+	"\n" +
+	"forget_tls\x18\x14 \x01(\bR\tforgetTlsB\v\n" +
 	"\t_password\"\x88\x01\n" +
 	"\x15UpdateAccountResponse\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12!\n" +
@@ -2358,13 +2398,17 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xbb\x01\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xf1\x01\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
-	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bintervalB\x0e\n" +
+	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12$\n" +
+	"\vrequire_tls\x18\n" +
+	" \x01(\bH\x02R\n" +
+	"requireTls\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
-	"\r_pop3_locking\"I\n" +
+	"\r_pop3_lockingB\x0e\n" +
+	"\f_require_tls\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +
@@ -2492,70 +2536,71 @@ var file_mailferry_v1_control_proto_depIdxs = []int32{
 	43, // 6: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
 	44, // 7: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
 	43, // 8: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	42, // 9: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
-	5,  // 10: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	42, // 11: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	42, // 12: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
-	0,  // 13: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 14: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 15: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	45, // 16: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	46, // 17: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
-	0,  // 18: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	46, // 19: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
-	22, // 20: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	47, // 21: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	47, // 22: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	47, // 23: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	48, // 24: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	49, // 25: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	48, // 26: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	50, // 27: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	34, // 28: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	34, // 29: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 30: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	3,  // 31: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	6,  // 32: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	8,  // 33: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	10, // 34: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	12, // 35: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	14, // 36: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	16, // 37: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	18, // 38: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	20, // 39: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	23, // 40: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	25, // 41: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	27, // 42: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	29, // 43: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	31, // 44: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	33, // 45: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	36, // 46: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	38, // 47: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	40, // 48: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 49: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	4,  // 50: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	7,  // 51: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	9,  // 52: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	11, // 53: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	13, // 54: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	15, // 55: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	17, // 56: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	19, // 57: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	21, // 58: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	24, // 59: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	26, // 60: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	28, // 61: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	30, // 62: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	32, // 63: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	35, // 64: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	37, // 65: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	39, // 66: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	41, // 67: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	49, // [49:68] is the sub-list for method output_type
-	30, // [30:49] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	43, // 9: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	42, // 10: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	5,  // 11: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
+	42, // 12: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	42, // 13: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	0,  // 14: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 15: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 16: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
+	45, // 17: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	46, // 18: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	0,  // 19: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
+	46, // 20: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	22, // 21: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
+	47, // 22: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	47, // 23: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	47, // 24: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	48, // 25: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	49, // 26: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	48, // 27: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	50, // 28: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	34, // 29: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	34, // 30: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 31: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	3,  // 32: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	6,  // 33: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	8,  // 34: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	10, // 35: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	12, // 36: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	14, // 37: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	16, // 38: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	18, // 39: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	20, // 40: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	23, // 41: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	25, // 42: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	27, // 43: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	29, // 44: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	31, // 45: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	33, // 46: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	36, // 47: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	38, // 48: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	40, // 49: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	2,  // 50: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	4,  // 51: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	7,  // 52: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	9,  // 53: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	11, // 54: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	13, // 55: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	15, // 56: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	17, // 57: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	19, // 58: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	21, // 59: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	24, // 60: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	26, // 61: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	28, // 62: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	30, // 63: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	32, // 64: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	35, // 65: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	37, // 66: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	39, // 67: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	41, // 68: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	50, // [50:69] is the sub-list for method output_type
+	31, // [31:50] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }

@@ -111,8 +111,10 @@ type RunReport struct {
 	Deleted   int64 `protobuf:"varint,15,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	Failed    int64 `protobuf:"varint,16,opt,name=failed,proto3" json:"failed,omitempty"`
 	// Octets fetched.
-	Bytes         int64  `protobuf:"varint,17,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Fault         *Fault `protobuf:"bytes,18,opt,name=fault,proto3" json:"fault,omitempty"`
+	Bytes int64  `protobuf:"varint,17,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Fault *Fault `protobuf:"bytes,18,opt,name=fault,proto3" json:"fault,omitempty"`
+	// TLS mode of the account.
+	TlsMode       TlsMode `protobuf:"varint,30,opt,name=tls_mode,json=tlsMode,proto3,enum=mailferry.v1.TlsMode" json:"tls_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +275,13 @@ func (x *RunReport) GetFault() *Fault {
 	return nil
 }
 
+func (x *RunReport) GetTlsMode() TlsMode {
+	if x != nil {
+		return x.TlsMode
+	}
+	return TlsMode_TLS_MODE_UNSPECIFIED
+}
+
 // Progress is the live state of a run, sent while it lasts and once when it has ended.
 type Progress struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -388,7 +397,7 @@ var File_mailferry_v1_run_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xae\x04\n" +
+	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xe0\x04\n" +
 	"\tRunReport\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1f\n" +
@@ -411,7 +420,8 @@ const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\adeleted\x18\x0f \x01(\x03R\adeleted\x12\x16\n" +
 	"\x06failed\x18\x10 \x01(\x03R\x06failed\x12\x14\n" +
 	"\x05bytes\x18\x11 \x01(\x03R\x05bytes\x12)\n" +
-	"\x05fault\x18\x12 \x01(\v2\x13.mailferry.v1.FaultR\x05fault\"\x95\x02\n" +
+	"\x05fault\x18\x12 \x01(\v2\x13.mailferry.v1.FaultR\x05fault\x120\n" +
+	"\btls_mode\x18\x1e \x01(\x0e2\x15.mailferry.v1.TlsModeR\atlsMode\"\x95\x02\n" +
 	"\bProgress\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1f\n" +
 	"\vaccount_uid\x18\x02 \x01(\tR\n" +
@@ -455,19 +465,21 @@ var file_mailferry_v1_run_proto_goTypes = []any{
 	(Trigger)(0),                  // 3: mailferry.v1.Trigger
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 	(*Fault)(nil),                 // 5: mailferry.v1.Fault
+	(TlsMode)(0),                  // 6: mailferry.v1.TlsMode
 }
 var file_mailferry_v1_run_proto_depIdxs = []int32{
 	3, // 0: mailferry.v1.RunReport.trigger:type_name -> mailferry.v1.Trigger
 	4, // 1: mailferry.v1.RunReport.started_at:type_name -> google.protobuf.Timestamp
 	4, // 2: mailferry.v1.RunReport.finished_at:type_name -> google.protobuf.Timestamp
 	5, // 3: mailferry.v1.RunReport.fault:type_name -> mailferry.v1.Fault
-	0, // 4: mailferry.v1.Progress.phase:type_name -> mailferry.v1.Phase
-	1, // 5: mailferry.v1.Progress.report:type_name -> mailferry.v1.RunReport
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6, // 4: mailferry.v1.RunReport.tls_mode:type_name -> mailferry.v1.TlsMode
+	0, // 5: mailferry.v1.Progress.phase:type_name -> mailferry.v1.Phase
+	1, // 6: mailferry.v1.Progress.report:type_name -> mailferry.v1.RunReport
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_run_proto_init() }
@@ -475,6 +487,7 @@ func file_mailferry_v1_run_proto_init() {
 	if File_mailferry_v1_run_proto != nil {
 		return
 	}
+	file_mailferry_v1_account_proto_init()
 	file_mailferry_v1_fault_proto_init()
 	file_mailferry_v1_job_proto_init()
 	type x struct{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -38,6 +39,8 @@ type AccountAddCmd struct {
 	LenientDot  bool          `help:"POP3: also take a dot at the end of the last line as the end of a message, once the server falls silent (Exchange 2000)."`
 	OnIndexLoss string        `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
 	Inactive    bool          `help:"Do not fetch it yet."`
+
+	Certificate `embed:""`
 }
 
 // Help shows examples.
@@ -61,6 +64,9 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, Protocol: account.Protocol(c.Protocol),
 		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, LenientDot: c.LenientDot, ForwardTo: c.ForwardTo,
 		Interval: c.Interval, After: account.After(c.After), OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
+	}
+	if err := c.Certificate.apply(&a); err != nil {
+		return err
 	}
 	password, err := c.Password.read(env, c.Ref.String())
 	if err != nil {
@@ -201,9 +207,22 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 			failing += fmt.Sprintf(", %s in a row, since %s", count(s.GetFailures(), "failure"), instant(s.GetFailingSince()))
 		}
 	}
+	seen := "not yet seen"
+	if s.GetTlsVersion() != "" {
+		seen = fmt.Sprintf("%s, since %s; never without any more (--forget-tls)", s.GetTlsVersion(), instant(s.GetTlsSince()))
+	}
+	certificate := strings.Join(a.GetTlsPins(), ", ")
+	switch {
+	case a.GetTlsAllowInvalid():
+		certificate = "any is taken"
+	case certificate != "":
+		certificate = "pinned: " + certificate
+	case a.GetTlsCa() != "":
+		certificate = "of the account's own CA"
+	}
 	properties(env,
 		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
-		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "apop", map[bool]string{true: "yes"}[a.GetApop()],
+		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "tls seen", seen, "certificate", certificate, "apop", map[bool]string{true: "yes"}[a.GetApop()],
 		"lenient dot", map[bool]string{true: "yes"}[a.GetLenientDot()],
 		"forward to", a.GetForwardTo(), "interval", schedule, "after collection", word(a.GetAfter(), "AFTER_COLLECTION_"),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),

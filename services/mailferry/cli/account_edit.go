@@ -31,7 +31,10 @@ type AccountEditCmd struct {
 	OnIndexLoss *string        `enum:"recollect,baseline" help:"If the record of what was collected is lost: ${enum}."`
 	Active      *bool          `negatable:"" help:"Fetch it, or not."`
 	AskPassword bool           `xor:"password" group:"password" help:"Ask for a new password."`
+	ForgetTLS   bool           `name:"forget-tls" help:"The account was seen with TLS at its server: let it sign in without again. Only if the server gave up TLS for good."`
 	NewMailbox  bool           `help:"The changed host or user is another mailbox: start with an empty record of what was collected."`
+
+	Certificate `embed:""`
 }
 
 // Help shows examples.
@@ -59,7 +62,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	req := &mailferryv1.UpdateAccountRequest{NewMailbox: c.NewMailbox}
+	req := &mailferryv1.UpdateAccountRequest{NewMailbox: c.NewMailbox, ForgetTls: c.ForgetTLS}
 	if c.AskPassword || c.given() {
 		password, err := c.Password.read(env, c.Ref.String())
 		if err != nil {
@@ -75,6 +78,9 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		}
 		a := account.FromProto(got.GetAccount())
 		c.apply(&a)
+		if err := c.Certificate.apply(&a); err != nil {
+			return err
+		}
 		req.Account = a.Proto()
 		if res, err = to.accounts.UpdateAccount(ctx, req); connect.CodeOf(err) != connect.CodeAborted {
 			if err != nil {
@@ -106,7 +112,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
+	return c.ForgetTLS || c.Certificate.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 
 func (c *AccountEditCmd) apply(a *account.Account) {

@@ -12,9 +12,9 @@ import (
 
 // DomainCmd administers domains.
 type DomainCmd struct {
-	Add    DomainPutCmd    `cmd:"" help:"Add a domain with a destination of its own."`
+	Add    DomainPutCmd    `cmd:"" help:"Add a domain with a destination or rules of its own."`
 	List   DomainListCmd   `cmd:"" help:"List domains."`
-	Edit   DomainEditCmd   `cmd:"" help:"Change a domain's destination."`
+	Edit   DomainEditCmd   `cmd:"" help:"Change a domain."`
 	Remove DomainRemoveCmd `cmd:"" help:"Remove a domain."`
 }
 
@@ -24,6 +24,23 @@ type DomainPutCmd struct {
 
 	Name        string `arg:"" help:"The domain."`
 	Destination string `placeholder:"DEST" help:"Where its mail is handed over; default: the global destination."`
+
+	DomainPolicy `embed:""`
+}
+
+// DomainPolicy is what a domain demands of the sessions of its accounts.
+type DomainPolicy struct {
+	RequireTLS      *bool `name:"require-tls" negatable:"" help:"None of its accounts signs in at a remote server without TLS."`
+	AllowInvalidTLS *bool `name:"allow-invalid-tls" negatable:"" help:"Its accounts may take invalid certificates (--tls-allow-invalid)."`
+}
+
+func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
+	if p.RequireTLS != nil {
+		d.RequireTls = *p.RequireTLS
+	}
+	if p.AllowInvalidTLS != nil {
+		d.AllowInvalidTls = *p.AllowInvalidTLS
+	}
 }
 
 // Help explains destinations.
@@ -41,9 +58,9 @@ func (c *DomainPutCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	res, err := to.fleet.PutDomain(ctx, &mailferryv1.PutDomainRequest{
-		Domain: &mailferryv1.Domain{Name: c.Name, Destination: c.Destination}, Create: true,
-	})
+	d := &mailferryv1.Domain{Name: c.Name, Destination: c.Destination}
+	c.DomainPolicy.apply(d)
+	res, err := to.fleet.PutDomain(ctx, &mailferryv1.PutDomainRequest{Domain: d, Create: true})
 	if err != nil {
 		return err
 	}
@@ -59,11 +76,16 @@ type DomainEditCmd struct {
 	Client `embed:""`
 
 	Name        string  `arg:"" help:"The domain."`
-	Destination *string `required:"" placeholder:"DEST" help:"Where its mail is handed over; empty for the global destination."`
+	Destination *string `placeholder:"DEST" help:"Where its mail is handed over; empty for the global destination."`
+
+	DomainPolicy `embed:""`
 }
 
 // Run changes the domain at the revision it was read at.
 func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
+	if c.Destination == nil && c.RequireTLS == nil && c.AllowInvalidTLS == nil {
+		return usage("domain %s: nothing to change is named; see 'mailferry domain edit --help'", c.Name)
+	}
 	to, err := c.dial(env)
 	if err != nil {
 		return err
@@ -76,7 +98,10 @@ func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
 		if d.GetName() != strings.ToLower(c.Name) {
 			continue
 		}
-		d.Destination = *c.Destination
+		if c.Destination != nil {
+			d.Destination = *c.Destination
+		}
+		c.DomainPolicy.apply(d)
 		res, err := to.fleet.PutDomain(ctx, &mailferryv1.PutDomainRequest{Domain: d})
 		if err != nil {
 			return err
@@ -105,7 +130,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	t := newTable(env, table.Row{"domain", "destination"})
+	t := newTable(env, table.Row{"domain", "destination", "tls"})
 	for _, d := range res.GetDomains() {
 		if c.JSON {
 			if err := printJSON(env.Stdout, d); err != nil {
@@ -117,12 +142,19 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 		if dest == "" {
 			dest = "(global)"
 		}
-		t.AppendRow(table.Row{d.GetName(), dest})
+		tls := ""
+		if d.GetRequireTls() {
+			tls = "required"
+		}
+		if d.GetAllowInvalidTls() {
+			tls = strings.TrimPrefix(tls+", certificates may be invalid", ", ")
+		}
+		t.AppendRow(table.Row{d.GetName(), dest, tls})
 	}
 	switch {
 	case c.JSON:
 	case len(res.GetDomains()) == 0:
-		_, _ = fmt.Fprintln(env.Stdout, "no domain has a destination of its own; all mail goes to the global one (see 'mailferry settings show')")
+		_, _ = fmt.Fprintln(env.Stdout, "no domain has a destination or rules of its own; all mail goes to the global one (see 'mailferry settings show')")
 	default:
 		t.Render()
 	}

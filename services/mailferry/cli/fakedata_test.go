@@ -48,7 +48,7 @@ func (f *fake) GetAccount(_ context.Context, r *mailferryv1.GetAccountRequest) (
 }
 
 func aliceState() *mailferryv1.AccountState {
-	return &mailferryv1.AccountState{NextDueAt: at(3 * time.Minute), LastRunAt: at(-2 * time.Minute), Collected: 12345, InFlight: 2, Epoch: "e1"}
+	return &mailferryv1.AccountState{NextDueAt: at(3 * time.Minute), LastRunAt: at(-2 * time.Minute), Collected: 12345, InFlight: 2, Epoch: "e1", TlsVersion: "TLS 1.3", TlsSince: at(-48 * time.Hour)}
 }
 
 func bobState() *mailferryv1.AccountState {

@@ -38,14 +38,12 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 	if c.JSON {
 		return printJSON(env.Stdout, s)
 	}
-	dest, locking := s.GetDestination(), "off"
+	dest, locking := s.GetDestination(), onOff(s.GetPop3Locking())
 	if dest == "" {
 		dest = "(none: domains need their own)"
 	}
-	if s.GetPop3Locking() {
-		locking = "on"
-	}
-	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest)
+	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest,
+		"require_tls", onOff(s.GetRequireTls()))
 	return nil
 }
 
@@ -53,7 +51,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST."`
+	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off."`
 }
 
 // Help explains the settings.
@@ -61,6 +59,7 @@ func (*SettingsSetCmd) Help() string {
 	return `  interval      how often accounts without an interval of their own are fetched
   pop3_locking  on: one session per remote mailbox in the whole fleet; off: one per account
   destination   where mail of domains without a destination of their own is handed over
+  require_tls   on: nobody signs in at a remote server without TLS
 
 Examples:
   mailferry settings set interval=5m
@@ -99,15 +98,29 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		}
 		req.Interval = durationpb.New(d)
 	case "pop3_locking":
-		on, known := map[string]bool{"on": true, "true": true, "1": true, "yes": true, "off": false, "false": false, "0": false, "no": false}[strings.ToLower(value)]
-		if !known {
-			return usage("pop3_locking: %q is neither on nor off", value)
-		}
-		req.Pop3Locking = &on
+		return assignBool(&req.Pop3Locking, name, value)
+	case "require_tls":
+		return assignBool(&req.RequireTls, name, value)
 	case "destination":
 		req.Destination = &value
 	default:
-		return usage("there is no setting %q: there are interval, pop3_locking and destination", name)
+		return usage("there is no setting %q: there are interval, pop3_locking, destination and require_tls", name)
 	}
 	return nil
+}
+
+func assignBool(field **bool, name, value string) error {
+	on, known := map[string]bool{"on": true, "true": true, "1": true, "yes": true, "off": false, "false": false, "0": false, "no": false}[strings.ToLower(value)]
+	if !known {
+		return usage("%s: %q is neither on nor off", name, value)
+	}
+	*field = &on
+	return nil
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
 }
