@@ -309,13 +309,17 @@ func countIndex(entries, skipped int, tail map[string]string, sets map[string]bo
 		c.Skipped += b.skipped.count() - b.skipped.overlap(b.collected)
 	}
 	for raw, v := range tail {
+		skipped := v[2]&skippedBit != 0
 		if len(raw) == 12 {
 			b := sets[raw[:4]]
 			if b.validity != 0 && b.validity != binary.BigEndian.Uint32([]byte(raw[4:])) {
 				continue
 			}
+			if !skipped && b.skipped.contains(binary.BigEndian.Uint32([]byte(raw[8:]))) {
+				c.Skipped-- // it was skipped before
+			}
 		}
-		if v[2]&skippedBit != 0 {
+		if skipped {
 			c.Skipped++
 		} else {
 			c.Collected++

@@ -31,6 +31,19 @@ func (c *countdown) EvalSha(ctx context.Context, sha string, keys []string, args
 	return c.UniversalClient.EvalSha(ctx, sha, keys, args...)
 }
 
+// stutter sends some scripts twice and returns the second answer, as a client does whose connection broke.
+type stutter struct {
+	redis.UniversalClient
+	twice func() bool
+}
+
+func (s *stutter) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	if s.twice() {
+		_ = s.UniversalClient.EvalSha(ctx, sha, keys, args...).Err()
+	}
+	return s.UniversalClient.EvalSha(ctx, sha, keys, args...)
+}
+
 // newWorld makes a world whose every choice follows from seed.
 func newWorld(h *house, seed uint64) *world {
 	rnd := rand.New(rand.NewPCG(seed, 1))
@@ -51,7 +64,8 @@ func newWorld(h *house, seed uint64) *world {
 	for i, body := range []func(*actor){runWorker, runWorker, runDelivery, runDelivery} {
 		w.actors = append(w.actors, &actor{w: w, name: fmt.Sprintf("p%d", i), body: body})
 	}
-	w.failing = &countdown{UniversalClient: h.rdb}
+	h.rdb = &stutter{UniversalClient: h.env.Client, twice: func() bool { return w.chance(3) }}
+	w.failing = &countdown{UniversalClient: h.env.Client}
 	w.admin = New(w.failing, h.cfg)
 	w.began = w.now()
 	for range 5 {
@@ -283,22 +297,23 @@ func (w *world) rest() {
 
 // drain runs a worker for the account, then deliveries until TRANSIT has nothing to give.
 func (w *world) drain(account string) {
-	worker := &actor{w: w, name: "rest", body: func(a *actor) { a.collect(account) }}
-	for worker.advance() && w.err == nil {
-		w.step++
-	}
+	w.through(func(a *actor) { a.collect(account) })
 	for range 2000 {
-		before := len(w.transit)
-		d := &actor{w: w, name: "rest", body: runDelivery}
-		for d.advance() && w.err == nil {
-			w.step++
-		}
+		w.through(runDelivery)
 		if ready := slices.ContainsFunc(w.sorted(), func(p *parcel) bool { return !p.visible.After(w.now()) }); !ready || w.err != nil {
 			return
 		}
-		_ = before
 	}
 	w.fail("TRANSIT does not run dry: %d messages", len(w.transit))
+}
+
+// through lets an actor of its own do all its steps.
+func (w *world) through(body func(*actor)) {
+	a := &actor{w: w, name: "rest", body: body}
+	for w.err == nil && a.advance() {
+		w.step++
+	}
+	a.crash()
 }
 
 // settled checks that nothing is stuck and nothing lost.

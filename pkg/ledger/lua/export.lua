@@ -3,7 +3,7 @@
 if ix.gone then return {'GONE'} end
 if ix.key and ix.key ~= ARGV[2] then return {'KEY', ix.key} end
 local move = redis.call('HGET', KEYS[1], 'move') or ''
-if ix.moved ~= ARGV[4] or move ~= ARGV[8] then
+if ix.moved ~= ARGV[4] or move ~= ARGV[8] and move ~= ARGV[5] then
   if (ix.moved or '') ~= ARGV[7] or move ~= ARGV[8] then return {'STALE', 'the move was overtaken'} end
   redis.call('HSET', KEYS[1], 'moved', ARGV[4], 'move', ARGV[5])
   redis.call('HDEL', KEYS[1], 'job', 'starts')

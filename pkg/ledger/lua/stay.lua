@@ -1,7 +1,8 @@
 --@ use account
 -- ARGV: 3 account 4 and 5 the move as the caller knows it: it is called off.
 if ix.gone then return {'GONE'} end
-if (ix.moved or '') ~= ARGV[4] or (redis.call('HGET', KEYS[1], 'move') or '') ~= ARGV[5] then
+if not ix.moved then return {'OK'} end
+if ix.moved ~= ARGV[4] or (redis.call('HGET', KEYS[1], 'move') or '') ~= ARGV[5] then
   return {'STALE', 'the move was overtaken'}
 end
 local active = redis.call('HGET', KEYS[1], 'active')
