@@ -46,6 +46,7 @@ type Claims struct {
 	waiting       int // calls of Next
 	lastNext      time.Time
 	manualUntil   time.Time // scheduled jobs wait until then for manual ones
+	made          int64     // Queue.made when requests were last voided for it
 	stopped       bool
 	failed        error
 	wake          chan struct{} // closed and replaced when a call of Next may go on
@@ -63,7 +64,7 @@ func (q *Queue) Claims(ctx context.Context, cfg ClaimConfig) (*Claims, error) {
 	if err := q.retry(ctx, "claim jobs", func(ctx context.Context) error { return q.make(ctx, false) }); err != nil {
 		return nil, err
 	}
-	c := &Claims{q: q, cfg: cfg, wake: make(chan struct{}), kick: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Claims{q: q, cfg: cfg, made: q.made.Load(), wake: make(chan struct{}), kick: make(chan struct{}, 1), done: make(chan struct{})}
 	prefetch := max(1, cfg.Slots/8)
 	c.manual = newSource(c, manualConsumer, prefetch)
 	c.scheduled = newSource(c, scheduledConsumer, max(1, cfg.Slots/4-prefetch))
@@ -218,6 +219,7 @@ func (c *Claims) loop(ctx context.Context) {
 	defer tick.Stop()
 	pause := minPause
 	for {
+		c.renew()
 		switch {
 		case !c.broken():
 			pause = minPause
@@ -251,6 +253,21 @@ func (c *Claims) statusChanged(s nats.Status) {
 		c.failed = fault.New(fault.Internal, "claim jobs", nats.ErrConnectionClosed)
 		c.broadcast()
 	}
+	for _, s := range c.sources() {
+		s.forget()
+	}
+}
+
+// renew voids all requests when a consumer was made anew: one that was on its way when the old consumer went
+// is lost without a word.
+func (c *Claims) renew() {
+	made := c.q.made.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if made == c.made {
+		return
+	}
+	c.made = made
 	for _, s := range c.sources() {
 		s.forget()
 	}

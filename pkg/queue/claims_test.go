@@ -20,7 +20,7 @@ func TestClaimIsTheJobThatWasPublished(t *testing.T) {
 	for _, tr := range []Trigger{Scheduled, Manual, Push} {
 		want := job("a", tr)
 		publish(t, q, want)
-		claim := next(t, c, 5*time.Second)
+		claim := next(t, c, soon)
 		if claim.Job != want || claim.Delivered != 1 || claim.Err != nil {
 			t.Fatalf("got %+v, delivery %d, %v; want %+v", claim.Job, claim.Delivered, claim.Err, want)
 		}
@@ -36,22 +36,23 @@ func TestManualComesBeforeABacklog(t *testing.T) {
 	publish(t, q, jobs(50, Manual)...)
 	c := claims(t, q, 10, 1)
 	for i := range 50 {
-		claim := next(t, c, 5*time.Second)
+		claim := next(t, c, soon)
 		if claim.Trigger != Manual {
 			t.Fatalf("claim %d is %s", i, claim.Trigger)
 		}
 		ack(t, claim)
 	}
 	for range 20 {
-		ack(t, next(t, c, 5*time.Second))
+		ack(t, next(t, c, soon))
 	}
-	start := time.Now()
 	publish(t, q, job("now", Manual))
-	for claim := next(t, c, 5*time.Second); claim.Trigger != Manual; claim = next(t, c, 5*time.Second) {
+	before := 0
+	for claim := next(t, c, soon); claim.Trigger != Manual; claim = next(t, c, soon) {
 		ack(t, claim)
+		before++
 	}
-	if d := time.Since(start); d > 500*time.Millisecond {
-		t.Fatalf("a manual job waited %v behind a backlog", d)
+	if before > 100 {
+		t.Fatalf("a manual job came after %d of a backlog", before)
 	}
 }
 
@@ -62,22 +63,22 @@ func TestReservedSlotsTakeManualOnly(t *testing.T) {
 	c := claims(t, q, 4, 1)
 	var open []*Claim
 	for range 3 {
-		open = append(open, next(t, c, 5*time.Second))
+		open = append(open, next(t, c, soon))
 	}
 	none(t, c, 300*time.Millisecond)
 	publish(t, q, job("x", Manual), job("y", Manual))
-	m := next(t, c, 5*time.Second)
+	m := next(t, c, soon)
 	if m.Trigger != Manual {
 		t.Fatalf("a reserved slot took a %s job", m.Trigger)
 	}
 	none(t, c, 300*time.Millisecond) // all slots are taken
 	ack(t, open[0])
-	if m := next(t, c, 5*time.Second); m.Trigger != Manual {
+	if m := next(t, c, soon); m.Trigger != Manual {
 		t.Fatalf("a free slot took a %s job before a manual one", m.Trigger)
 	}
 	none(t, c, 300*time.Millisecond)
 	ack(t, m)
-	if s := next(t, c, 5*time.Second); s.Trigger != Scheduled {
+	if s := next(t, c, soon); s.Trigger != Scheduled {
 		t.Fatalf("got a %s job", s.Trigger)
 	}
 }
@@ -88,7 +89,7 @@ func TestNotMoreThanAQuarterInHand(t *testing.T) {
 	publish(t, q, jobs(200, Scheduled)...)
 	publish(t, q, jobs(200, Manual)...)
 	c := claims(t, q, 40, 4)
-	next(t, c, 5*time.Second)
+	next(t, c, soon)
 	for range 20 {
 		ackPending := 0
 		for _, name := range []string{manualConsumer, scheduledConsumer} {
@@ -132,7 +133,7 @@ func TestIdleLatency(t *testing.T) {
 		best = min(best, time.Since(start))
 		ack(t, claim)
 	}
-	if best > 10*time.Millisecond {
+	if best > 100*time.Millisecond {
 		t.Fatalf("publish to claim took %v at best", best)
 	}
 	t.Logf("publish to claim: %v at best", best)
@@ -145,8 +146,8 @@ func TestAFullWorkerLeavesManualJobsToOthers(t *testing.T) {
 	full := claims(t, q, 2, 0)
 	none(t, full, 50*time.Millisecond) // its requests stand
 	publish(t, q, job("a", Scheduled), job("b", Scheduled))
-	next(t, full, 5*time.Second)
-	next(t, full, 5*time.Second)
+	next(t, full, soon)
+	next(t, full, soon)
 	for i := range 5 {
 		publish(t, q, job(fmt.Sprint("m", i), Manual))
 	}
@@ -159,7 +160,7 @@ func TestAFullWorkerLeavesManualJobsToOthers(t *testing.T) {
 	}
 	other := claims(t, secondConn(t, n, q.cfg.AckWait), 10, 0)
 	for range 5 {
-		next(t, other, 3*time.Second)
+		next(t, other, soon)
 	}
 }
 
@@ -169,15 +170,15 @@ func TestStopHandsBackAtOnce(t *testing.T) {
 	publish(t, q, jobs(100, Scheduled)...)
 	publish(t, q, jobs(10, Manual)...)
 	c := claims(t, q, 40, 4)
-	kept := next(t, c, 5*time.Second)
-	testenv.Eventually(t, 5*time.Second, "jobs are in hand", func() bool {
+	kept := next(t, c, soon)
+	testenv.Eventually(t, soon, "jobs are in hand", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return len(c.scheduled.held) > 0 && len(c.manual.held) > 0
 	})
 	waiting := make(chan error, 1)
 	blocked := claims(t, q, 1, 0)
-	ackLater := next(t, blocked, 5*time.Second)
+	ackLater := next(t, blocked, soon)
 	go func() {
 		_, err := blocked.Next(context.Background())
 		waiting <- err
@@ -193,7 +194,7 @@ func TestStopHandsBackAtOnce(t *testing.T) {
 	}
 	other := claims(t, secondConn(t, n, q.cfg.AckWait), 200, 0)
 	for range 108 {
-		next(t, other, 5*time.Second)
+		next(t, other, soon)
 	}
 	ack(t, kept) // a stopped worker still settles what is open
 	ack(t, ackLater)
@@ -201,13 +202,25 @@ func TestStopHandsBackAtOnce(t *testing.T) {
 
 func TestPrefetchedJobsAreNotHeldForEver(t *testing.T) {
 	t.Parallel()
-	q, n := newQueue(t, testAckWait)
+	q, n := newQueue(t, time.Minute) // nothing lapses in this test
 	c := claims(t, q, 40, 0)
 	publish(t, q, jobs(3, Scheduled)...)
-	next(t, c, 5*time.Second) // the others come into the hand of a worker that asks no more
+	next(t, c, soon) // the others come into the hand of a worker that asks no more
 	other := claims(t, secondConn(t, n, q.cfg.AckWait), 10, 0)
+	// A request of c that stands may catch once more what it gave back.
+	old := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i := range c.scheduled.held {
+			c.scheduled.held[i].since = time.Now().Add(-q.cfg.AckWait/3 - time.Second)
+		}
+	}
 	for range 2 {
-		next(t, other, testAckWait)
+		testenv.Eventually(t, soon, "a job given back", func() bool {
+			old()
+			_, err := other.Next(limited(t, 200*time.Millisecond))
+			return err == nil
+		})
 	}
 }
 
@@ -258,7 +271,7 @@ func TestClaimsRefuseNonsense(t *testing.T) {
 	t.Parallel()
 	q, _ := newQueue(t, testAckWait)
 	for _, cfg := range []ClaimConfig{{}, {Slots: 2, Reserved: 3}, {Slots: 2, Reserved: -1}} {
-		if _, err := q.Claims(limited(t, time.Second), cfg); err == nil {
+		if _, err := q.Claims(limited(t, soon), cfg); err == nil {
 			t.Fatalf("%+v was taken", cfg)
 		}
 	}
@@ -270,7 +283,7 @@ func TestNextEndsWhenTheConnectionIsClosedForGood(t *testing.T) {
 	c := claims(t, q, 1, 0)
 	none(t, c, 50*time.Millisecond)
 	n.Conn.Close()
-	if _, err := c.Next(limited(t, 5*time.Second)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.Next(limited(t, soon)); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -280,24 +293,24 @@ func TestWorkGoesOnAfterARestart(t *testing.T) {
 	q, n := newQueue(t, testAckWait)
 	c := claims(t, q, 10, 1)
 	publish(t, q, jobs(5, Scheduled)...)
-	claim := next(t, c, 5*time.Second)
+	claim := next(t, c, soon)
 	go claim.Keep(limited(t, 60*time.Second))
 	n.Stop()
 	acked := make(chan error, 1)
-	go func() { acked <- claim.Ack(limited(t, 20*time.Second)) }()
+	go func() { acked <- claim.Ack(limited(t, soon)) }()
 	n.Start()
 	if err := <-acked; err != nil {
 		t.Fatalf("ack over a restart: %v", err)
 	}
 	seen := map[string]bool{claim.ID: true}
 	for len(seen) < 5 {
-		c := next(t, c, 15*time.Second)
+		c := next(t, c, soon)
 		seen[c.ID] = true
 		ack(t, c)
 	}
 	pending(t, q, 0)
 	publish(t, q, job("later", Manual))
-	ack(t, next(t, c, 5*time.Second))
+	ack(t, next(t, c, soon))
 }
 
 func TestARestartIsNoticedNotWaitedFor(t *testing.T) {
@@ -309,8 +322,27 @@ func TestARestartIsNoticedNotWaitedFor(t *testing.T) {
 	n.Start()
 	publish(t, q, job("a", Scheduled), job("b", Manual))
 	for range 2 {
-		ack(t, next(t, c, 5*time.Second))
+		ack(t, next(t, c, 10*time.Second))
 	}
+}
+
+// A request that is on its way when its consumer is deleted gets no answer.
+func TestARequestLostWithItsConsumerIsSentAgain(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, 30*time.Second) // missing heartbeats show after 11 s
+	c := claims(t, q, 10, 1)
+	testenv.Eventually(t, soon, "requests that stand", func() bool {
+		none(t, c, 50*time.Millisecond)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.manual.asked > 0 && !c.manual.probe && c.scheduled.asked > 0
+	})
+	c.mu.Lock()
+	c.manual.era++ // its answer is not heard
+	c.mu.Unlock()
+	deleteConsumers(t, n)
+	publish(t, q, job("a", Manual))
+	ack(t, next(t, c, 10*time.Second))
 }
 
 func TestWorkGoesOnAfterTheStreamIsLost(t *testing.T) {
@@ -319,20 +351,20 @@ func TestWorkGoesOnAfterTheStreamIsLost(t *testing.T) {
 		lose   func(*testing.T, *testenv.NATS)
 		within time.Duration // AckWait is 30 s, a heartbeat 5 s; without one the loss is noticed in 11 s
 	}{
-		"deleted stream":   {deleteStream, 20 * time.Second},
-		"deleted consumer": {deleteConsumers, 5 * time.Second},
-		"emptied store":    {func(t *testing.T, n *testenv.NATS) { wipe(t, n) }, 5 * time.Second},
+		"deleted stream":   {deleteStream, soon},
+		"deleted consumer": {deleteConsumers, 10 * time.Second},
+		"emptied store":    {func(t *testing.T, n *testenv.NATS) { wipe(t, n) }, 10 * time.Second},
 		"emptied store, then deleted": {func(t *testing.T, n *testenv.NATS) {
 			wipe(t, n)
 			_ = n.JS.DeleteStream(context.Background(), jobsStream)
-		}, 20 * time.Second},
+		}, soon},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			q, n := newQueue(t, 30*time.Second)
 			c := claims(t, q, 100, 1)
 			publish(t, q, jobs(4, Scheduled)...)
-			next(t, c, 5*time.Second)
+			next(t, c, soon)
 			loss.lose(t, n)
 			fresh := make([]Job, 50)
 			for i := range fresh {

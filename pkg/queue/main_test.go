@@ -15,7 +15,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const testAckWait = 2 * time.Second
+// testAckWait is for tests in which a claim lapses; soon bounds what takes a moment, on a machine that is busy.
+const (
+	testAckWait = 3 * time.Second
+	soon        = 25 * time.Second
+)
 
 func limited(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -26,7 +30,7 @@ func limited(t testing.TB, d time.Duration) context.Context {
 func newQueue(t testing.TB, ackWait time.Duration) (*Queue, *testenv.NATS) {
 	t.Helper()
 	n := testenv.NewNATS(t)
-	q, err := Open(limited(t, 10*time.Second), n.Conn, n.JS, Config{AckWait: ackWait})
+	q, err := Open(limited(t, soon), n.Conn, n.JS, Config{AckWait: ackWait})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +39,7 @@ func newQueue(t testing.TB, ackWait time.Duration) (*Queue, *testenv.NATS) {
 
 func claims(t testing.TB, q *Queue, slots, reserved int) *Claims {
 	t.Helper()
-	c, err := q.Claims(limited(t, 10*time.Second), ClaimConfig{Slots: slots, Reserved: reserved})
+	c, err := q.Claims(limited(t, soon), ClaimConfig{Slots: slots, Reserved: reserved})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +64,7 @@ func jobs(n int, tr Trigger) []Job {
 
 func publish(t testing.TB, q *Queue, js ...Job) {
 	t.Helper()
-	for i, err := range q.PublishAll(limited(t, 20*time.Second), js) {
+	for i, err := range q.PublishAll(limited(t, soon), js) {
 		if err != nil {
 			t.Fatalf("publish %s: %v", js[i].ID, err)
 		}
@@ -86,15 +90,15 @@ func none(t testing.TB, c *Claims, d time.Duration) {
 
 func ack(t testing.TB, c *Claim) {
 	t.Helper()
-	if err := c.Ack(limited(t, 10*time.Second)); err != nil {
+	if err := c.Ack(limited(t, soon)); err != nil {
 		t.Fatalf("ack %s: %v", c.ID, err)
 	}
 }
 
 func pending(t testing.TB, q *Queue, want int) {
 	t.Helper()
-	testenv.Eventually(t, 5*time.Second, fmt.Sprintf("%d jobs are held", want), func() bool {
-		n, err := q.Pending(limited(t, 5*time.Second))
+	testenv.Eventually(t, soon, fmt.Sprintf("%d jobs are held", want), func() bool {
+		n, err := q.Pending(limited(t, soon))
 		return err == nil && n == want
 	})
 }
@@ -107,7 +111,7 @@ func secondConn(t testing.TB, n *testenv.NATS, ackWait time.Duration) *Queue {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	q, err := Open(limited(t, 10*time.Second), nc, n.JS, Config{AckWait: ackWait})
+	q, err := Open(limited(t, soon), nc, n.JS, Config{AckWait: ackWait})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 func TestOneJobPerAccountAndKindOfTrigger(t *testing.T) {
 	t.Parallel()
 	q, _ := newQueue(t, testAckWait)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, soon)
 	publish(t, q, job("a", Scheduled))
 	err := q.Publish(ctx, job("a", Scheduled))
 	if !errors.Is(err, ErrCoalesced) || fault.KindOf(err) != fault.InUse {
@@ -23,7 +23,7 @@ func TestOneJobPerAccountAndKindOfTrigger(t *testing.T) {
 	pending(t, q, 4)
 
 	c := claims(t, q, 8, 0)
-	claim := next(t, c, 5*time.Second)
+	claim := next(t, c, soon)
 	if claim.Trigger != Manual {
 		t.Fatalf("first is %q", claim.Trigger)
 	}
@@ -43,7 +43,7 @@ func TestPublishAllAnswersInOrder(t *testing.T) {
 	js[6].Trigger = "sometimes"
 	js[7].Name = ""
 	js[8].Name = strings.Repeat("x", maxJob)
-	for i, err := range q.PublishAll(limited(t, 20*time.Second), js) {
+	for i, err := range q.PublishAll(limited(t, soon), js) {
 		switch i {
 		case 3:
 			if !errors.Is(err, ErrCoalesced) {
@@ -60,7 +60,7 @@ func TestPublishAllAnswersInOrder(t *testing.T) {
 		}
 	}
 	pending(t, q, 596)
-	if errs := q.PublishAll(limited(t, time.Second), nil); len(errs) != 0 {
+	if errs := q.PublishAll(limited(t, soon), nil); len(errs) != 0 {
 		t.Fatal(errs)
 	}
 }
@@ -84,7 +84,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 func TestAnAttemptWhoseAnswerWasLostCountsAsQueued(t *testing.T) {
 	t.Parallel()
 	_, n := newQueue(t, testAckWait)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, soon)
 	nc, js, d := deafConnection(t, n, subjectOf(Manual, "a"))
 	q, err := Open(ctx, nc, js, Config{AckWait: testAckWait})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -62,6 +63,7 @@ type Queue struct {
 	api string // prefix of JetStream API subjects
 
 	ensuring sync.Mutex
+	made     atomic.Int64 // consumers that were made, over time
 }
 
 // Open makes the streams and consumers, or brings them to cfg, and returns the queue. It waits for
@@ -146,6 +148,9 @@ func (q *Queue) makeConsumer(ctx context.Context, cfg jetstream.ConsumerConfig, 
 		}
 	}
 	_, err := q.js.CreateOrUpdateConsumer(ctx, jobsStream, cfg)
+	if err == nil {
+		q.made.Add(1)
+	}
 	return err
 }
 

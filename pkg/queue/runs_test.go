@@ -17,7 +17,7 @@ func report(uid string, i int) *Report {
 func TestReportsAreTheLastOnesNewestFirst(t *testing.T) {
 	t.Parallel()
 	q, n := newQueue(t, testAckWait)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, soon)
 	if got, err := q.Reports(ctx, "a", 5); err != nil || len(got) != 0 {
 		t.Fatalf("of an account without runs: %v, %v", got, err)
 	}
@@ -95,7 +95,7 @@ func TestReportsOutliveTheLossOfTheStream(t *testing.T) {
 func TestProgressReachesItsFollowers(t *testing.T) {
 	t.Parallel()
 	q, n := newQueue(t, testAckWait)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, soon)
 	one, stopOne, err := q.FollowProgress(ctx, "a")
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestWhatIsSentAfterFollowingBeganIsSeen(t *testing.T) {
 	q := farQueue(t, n)
 	for i := range 5 {
 		uid := fmt.Sprint("u", i)
-		ch, stop, err := q.FollowProgress(limited(t, 10*time.Second), uid)
+		ch, stop, err := q.FollowProgress(limited(t, soon), uid)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestWhatIsSentAfterFollowingBeganIsSeen(t *testing.T) {
 		}
 		select {
 		case <-ch:
-		case <-time.After(5 * time.Second):
+		case <-time.After(soon):
 			t.Fatalf("follower %d missed it", i)
 		}
 		stop()
@@ -174,7 +174,7 @@ func farQueue(t *testing.T, n *testenv.NATS) *Queue {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	q, err := Open(limited(t, 10*time.Second), nc, n.JS, Config{AckWait: testAckWait})
+	q, err := Open(limited(t, soon), nc, n.JS, Config{AckWait: testAckWait})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func farQueue(t *testing.T, n *testenv.NATS) *Queue {
 func TestASlowFollowerMissesTheOldest(t *testing.T) {
 	t.Parallel()
 	q, _ := newQueue(t, testAckWait)
-	ch, stop, err := q.FollowProgress(limited(t, 10*time.Second), "a")
+	ch, stop, err := q.FollowProgress(limited(t, soon), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestASlowFollowerMissesTheOldest(t *testing.T) {
 	}
 	seen := 0
 	var last int64
-	testenv.Eventually(t, 10*time.Second, "the newest progress", func() bool {
+	testenv.Eventually(t, soon, "the newest progress", func() bool {
 		for {
 			select {
 			case p := <-ch:
