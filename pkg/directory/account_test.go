@@ -19,7 +19,7 @@ import (
 func TestCreateReadUpdateDelete(t *testing.T) {
 	t.Parallel()
 	d, n := newDirectory(t)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, 30*time.Second)
 	for _, name := range []string{"gmail-alice", "a.b", "ü ber * >", "日本/語", "="} {
 		if _, err := d.Account(ctx, "example.com", name); !errors.Is(err, ErrNotFound) || fault.KindOf(err) != fault.NotFound {
 			t.Fatalf("%q before it is there: %v", name, err)
@@ -72,7 +72,7 @@ func TestCreateReadUpdateDelete(t *testing.T) {
 func TestANewAccountOfTheNameIsAnother(t *testing.T) {
 	t.Parallel()
 	d, _ := newDirectory(t)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, 30*time.Second)
 	a := create(t, d, "example.com", "x")
 	if _, err := d.CreateAccount(ctx, acc("example.com", "x")); !errors.Is(err, ErrExists) || fault.KindOf(err) != fault.Policy {
 		t.Fatalf("a second creation: %v", err)
@@ -106,7 +106,7 @@ func TestANewAccountOfTheNameIsAnother(t *testing.T) {
 func TestARecordThatCannotBeReadIsRemoved(t *testing.T) {
 	t.Parallel()
 	d, n := newDirectory(t)
-	ctx := limited(t, 10*time.Second)
+	ctx := limited(t, 30*time.Second)
 	if _, err := n.JS.Publish(ctx, d.accounts.root+accountKey("example.com", "x"), []byte("\xff")); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestOfConcurrentUpdatesOneWins(t *testing.T) {
 		wg.Go(func() {
 			edit := a
 			edit.Username = fmt.Sprint("user", i)
-			b, err := d.UpdateAccount(limited(t, 20*time.Second), edit)
+			b, err := d.UpdateAccount(limited(t, 30*time.Second), edit)
 			if err == nil {
 				won <- b
 			} else if !errors.Is(err, ErrConflict) {
@@ -188,7 +188,7 @@ func TestOfConcurrentUpdatesOneWins(t *testing.T) {
 // responder of the test answers them as a replica that lags behind would.
 func replica(t *testing.T, d *Directory, n *testenv.NATS, answer func(subject string) *nats.Msg) {
 	t.Helper()
-	ctx := limited(t, 10*time.Second)
+	ctx := limited(t, 30*time.Second)
 	s, err := n.JS.Stream(ctx, d.accounts.stream)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestAReplicaThatLagsIsNotBelieved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, n := newDirectory(t)
-			ctx := limited(t, 20*time.Second)
+			ctx := limited(t, 30*time.Second)
 			before := create(t, d, "example.com", "x")
 			remove(t, d, before)
 			gone, err := d.accounts.get(ctx, accountKey("example.com", "x"))

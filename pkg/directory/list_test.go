@@ -71,7 +71,7 @@ func TestListsAreOfADomainInOrder(t *testing.T) {
 	var bad []string
 	d.cfg.Unreadable = func(bucket, key string, _ error) { bad = append(bad, bucket+" "+key) }
 	for _, key := range []string{"small=2eexample.rubbish", "small=2eexample.x=y"} {
-		if _, err := n.JS.Publish(limited(t, 5*time.Second), d.accounts.root+key, []byte("\xff")); err != nil {
+		if _, err := n.JS.Publish(limited(t, 30*time.Second), d.accounts.root+key, []byte("\xff")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,13 +86,13 @@ func TestListsAreOfADomainInOrder(t *testing.T) {
 	if len(all) != many+5 || !slices.IsSorted(refs(all)[:many]) {
 		t.Fatalf("%d accounts", len(all))
 	}
-	if a, err := d.Account(limited(t, 5*time.Second), all[3].Domain, all[3].Name); err != nil || a.Revision != all[3].Revision || a.UID != all[3].UID {
+	if a, err := d.Account(limited(t, 30*time.Second), all[3].Domain, all[3].Name); err != nil || a.Revision != all[3].Revision || a.UID != all[3].UID {
 		t.Fatalf("listed %+v, read %+v, %v", all[3], a, err)
 	}
 	if got := listed(t, d, "example"); len(got) != 0 {
 		t.Fatalf("another domain has %v", refs(got))
 	}
-	for _, err := range d.Accounts(limited(t, 5*time.Second), "big.example") {
+	for _, err := range d.Accounts(limited(t, 30*time.Second), "big.example") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestAListOfManyPages(t *testing.T) {
 	if err := n.Conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	paged, err := Open(limited(t, 10*time.Second), n.JS, Config{})
+	paged, err := Open(limited(t, 30*time.Second), n.JS, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func pageOf(t *testing.T, n *testenv.NATS, to string, request []byte, limit int)
 		return nil
 	}
 	offset := int(req["offset"].(float64))
-	m, err := n.Conn.Request(to, []byte(fmt.Sprintf(`{"subjects_filter":%q}`, req["subjects_filter"])), 5*time.Second)
+	m, err := n.Conn.Request(to, []byte(fmt.Sprintf(`{"subjects_filter":%q}`, req["subjects_filter"])), 30*time.Second)
 	if err == nil {
 		err = json.Unmarshal(m.Data, &resp)
 	}
@@ -181,13 +181,13 @@ func TestAListDoesNotBelieveAReplicaThatLags(t *testing.T) {
 	t.Parallel()
 	d, n := newDirectory(t)
 	a := create(t, d, "example.com", "x")
-	old, err := d.accounts.get(limited(t, 5*time.Second), accountKey("example.com", "x"))
+	old, err := d.accounts.get(limited(t, 30*time.Second), accountKey("example.com", "x"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	edit := a
 	edit.Username = "bob"
-	if _, err := d.UpdateAccount(limited(t, 5*time.Second), edit); err != nil {
+	if _, err := d.UpdateAccount(limited(t, 30*time.Second), edit); err != nil {
 		t.Fatal(err)
 	}
 	create(t, d, "example.com", "y")

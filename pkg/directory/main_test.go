@@ -25,7 +25,7 @@ var testNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func newDirectory(t testing.TB) (*Directory, *testenv.NATS) {
 	t.Helper()
 	n := testenv.NewNATS(t)
-	d, err := Open(limited(t, 10*time.Second), n.JS, Config{Now: func() time.Time { return testNow }})
+	d, err := Open(limited(t, 30*time.Second), n.JS, Config{Now: func() time.Time { return testNow }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func acc(domain, name string) account.Account {
 
 func create(t testing.TB, d *Directory, domain, name string) account.Account {
 	t.Helper()
-	a, err := d.CreateAccount(limited(t, 10*time.Second), acc(domain, name))
+	a, err := d.CreateAccount(limited(t, 30*time.Second), acc(domain, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func create(t testing.TB, d *Directory, domain, name string) account.Account {
 
 func remove(t testing.TB, d *Directory, a account.Account) {
 	t.Helper()
-	if err := d.DeleteAccount(limited(t, 10*time.Second), a.Domain, a.Name, a.Revision); err != nil {
+	if err := d.DeleteAccount(limited(t, 30*time.Second), a.Domain, a.Name, a.Revision); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 func TestDomains(t *testing.T) {
 	t.Parallel()
 	d, n := newDirectory(t)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, 30*time.Second)
 	if _, err := d.Domain(ctx, "example.com"); !errors.Is(err, ErrNotFound) {
 		t.Fatalf("before it is there: %v", err)
 	}
@@ -98,7 +98,7 @@ func TestSettings(t *testing.T) {
 func TestCollections(t *testing.T) {
 	t.Parallel()
 	d, n := newDirectory(t)
-	ctx := limited(t, 20*time.Second)
+	ctx := limited(t, 30*time.Second)
 	if c, err := d.Collection(ctx, "u1"); err != nil || c != (Collection{}) {
 		t.Fatalf("never collected: %+v, %v", c, err)
 	}

@@ -76,7 +76,7 @@ func TestWatchTellsWhatIsAndWhatChanges(t *testing.T) {
 	}
 	f := &feed{}
 	stop := watch(t, d, f)
-	testenv.Eventually(t, 10*time.Second, "what is there", func() bool {
+	testenv.Eventually(t, 30*time.Second, "what is there", func() bool {
 		got, n := f.last("a")
 		tomb, m := f.last("gone")
 		return n == 1 && m == 1 && got.Account != nil && got.UID == a.UID && got.Revision == a.Revision && got.Account.Revision == a.Revision &&
@@ -88,12 +88,12 @@ func TestWatchTellsWhatIsAndWhatChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, "the change", func() bool {
+	testenv.Eventually(t, 30*time.Second, "the change", func() bool {
 		got, n := f.last("a")
 		return n == 2 && got.Revision == b.Revision && got.Account.Username == "bob"
 	})
 	remove(t, d, b)
-	testenv.Eventually(t, 10*time.Second, "the removal with its uid", func() bool {
+	testenv.Eventually(t, 30*time.Second, "the removal with its uid", func() bool {
 		got, n := f.last("a")
 		return n == 3 && got.Account == nil && got.UID == a.UID
 	})
@@ -105,7 +105,7 @@ func TestWatchTellsWhatIsAndWhatChanges(t *testing.T) {
 	create(t, d, "example.com", "later")
 	g := &feed{}
 	watch(t, d, g)
-	testenv.Eventually(t, 10*time.Second, "what came meanwhile", func() bool { _, n := g.last("later"); return n == 1 })
+	testenv.Eventually(t, 30*time.Second, "what came meanwhile", func() bool { _, n := g.last("later"); return n == 1 })
 	if _, n := g.last("gone"); n != 0 {
 		t.Fatal("what was done came again")
 	}
@@ -118,7 +118,7 @@ func TestAChangeThatFailedComesAgain(t *testing.T) {
 	create(t, d, "example.com", "a")
 	create(t, d, "example.com", "b")
 	watch(t, d, f)
-	testenv.Eventually(t, 10*time.Second, "both", func() bool {
+	testenv.Eventually(t, 30*time.Second, "both", func() bool {
 		_, a := f.last("a")
 		_, b := f.last("b")
 		return a == 1 && b == 1
@@ -140,12 +140,12 @@ func TestReplicasShareTheFeed(t *testing.T) {
 		defer two.mu.Unlock()
 		return len(one.seen) + len(two.seen)
 	}
-	testenv.Eventually(t, 20*time.Second, "each change once", func() bool { return total() == n })
+	testenv.Eventually(t, 30*time.Second, "each change once", func() bool { return total() == n })
 	stop()
 	for i := range 50 { // the one that is left takes over at once
 		create(t, d, "example.com", fmt.Sprint("later", i))
 	}
-	testenv.Eventually(t, 10*time.Second, "what came after one had left", func() bool { return total() == n+50 })
+	testenv.Eventually(t, 30*time.Second, "what came after one had left", func() bool { return total() == n+50 })
 }
 
 func TestAWatcherThatEndsHandsBackAtOnce(t *testing.T) {
@@ -164,7 +164,7 @@ func TestAWatcherThatEndsHandsBackAtOnce(t *testing.T) {
 		})
 	}()
 	<-busy // it has one change, and the others in hand
-	testenv.Eventually(t, 10*time.Second, "all are out", func() bool {
+	testenv.Eventually(t, 30*time.Second, "all are out", func() bool {
 		c, err := d.js.Consumer(context.Background(), d.accounts.stream, "planner")
 		return err == nil && c.CachedInfo().NumAckPending == n
 	})
@@ -174,7 +174,7 @@ func TestAWatcherThatEndsHandsBackAtOnce(t *testing.T) {
 	}
 	f := &feed{}
 	watch(t, d, f)
-	testenv.Eventually(t, 10*time.Second, "all come to another watcher", func() bool { // far less than watchAckWait
+	testenv.Eventually(t, watchAckWait*2/3, "all come to another watcher", func() bool { // not because watchAckWait is over
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return len(f.seen) == n
@@ -186,7 +186,7 @@ func TestSettingsThatDidNotChangeAreNotTold(t *testing.T) {
 	d, n := newDirectory(t)
 	put := func(dest string) {
 		t.Helper()
-		if _, err := d.UpdateSettings(limited(t, 10*time.Second), func(s *Settings) error { s.Destination = dest; return nil }); err != nil {
+		if _, err := d.UpdateSettings(limited(t, 30*time.Second), func(s *Settings) error { s.Destination = dest; return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -202,7 +202,7 @@ func TestSettingsThatDidNotChangeAreNotTold(t *testing.T) {
 		}
 	}()
 	consumer := func() (name string) {
-		testenv.Eventually(t, 10*time.Second, "a consumer that has told all", func() bool {
+		testenv.Eventually(t, 30*time.Second, "a consumer that has told all", func() bool {
 			s, err := n.JS.Stream(ctx, d.settings.stream)
 			if err != nil {
 				return false
@@ -220,7 +220,7 @@ func TestSettingsThatDidNotChangeAreNotTold(t *testing.T) {
 	if err := n.JS.DeleteConsumer(ctx, d.settings.stream, old); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, "another consumer", func() bool { return consumer() != old })
+	testenv.Eventually(t, 30*time.Second, "another consumer", func() bool { return consumer() != old })
 	put("two")
 	if s := <-told; s.Destination != "one" {
 		t.Fatalf("first %+v", s)
@@ -262,7 +262,7 @@ func TestWatchOutlivesRestartAndLoss(t *testing.T) {
 		harm()
 		name, dest := fmt.Sprint("n", i), fmt.Sprint("maildir:/", i)
 		create(t, d, "example.com", name)
-		if _, err := d.UpdateSettings(limited(t, 20*time.Second), func(s *Settings) error { s.Destination = dest; return nil }); err != nil {
+		if _, err := d.UpdateSettings(limited(t, 30*time.Second), func(s *Settings) error { s.Destination = dest; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		testenv.Eventually(t, 30*time.Second, "account and settings after harm "+fmt.Sprint(i), func() bool {

@@ -84,7 +84,7 @@ func TestLeaseOfADeadPlannerEnds(t *testing.T) {
 		t.Fatal(dead, err)
 	}
 	var alive []due.Claimed
-	testenv.Eventually(t, 5*time.Second, "the claim comes back", func() bool {
+	testenv.Eventually(t, 30*time.Second, "the claim comes back", func() bool {
 		alive, err = x.Claim(ctx, all(), 10, time.Minute)
 		return len(alive) == 1
 	})

@@ -116,7 +116,7 @@ func TestBodyGone(t *testing.T) {
 		if _, err := p.Open(h.ctx); !errors.Is(err, ErrBodyGone) {
 			t.Fatal(err)
 		}
-		if d := time.Since(begun); d < 300*time.Millisecond || d > 5*time.Second {
+		if d := time.Since(begun); d < 300*time.Millisecond || d > 30*time.Second {
 			t.Fatalf("looked for %v", d)
 		}
 	}
@@ -151,7 +151,7 @@ func TestBucketLostInMidBody(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	if d := time.Since(begun); d > 15*time.Second {
+	if d := time.Since(begun); d > 30*time.Second {
 		t.Fatalf("it took %v to notice: %v", d, err)
 	}
 	if err := p.Flush(h.ctx); err != nil {

@@ -283,7 +283,7 @@ func TestReceipts(t *testing.T) {
 	}
 	last := many[len(many)-1]
 	var first string
-	testenv.Eventually(t, 5*time.Second, "the newest arrives", func() bool {
+	testenv.Eventually(t, 30*time.Second, "the newest arrives", func() bool {
 		for {
 			select {
 			case keys := <-got:

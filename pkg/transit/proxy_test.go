@@ -142,7 +142,7 @@ func TestLostAnswersAndLostMessages(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			testenv.Eventually(t, 10*time.Second, "something is swallowed", func() bool { return proxy.lost.Load() > 1000 })
+			testenv.Eventually(t, 30*time.Second, "something is swallowed", func() bool { return proxy.lost.Load() > 1000 })
 			proxy.cut()
 			if err := p.Flush(h.ctx); err != nil {
 				t.Fatal(err)
@@ -185,7 +185,7 @@ func TestOwnCopyKeepsItsBody(t *testing.T) {
 	if err := p.publish(h.ctx, subject, m, make([]byte, headRoom), c.done("p1")); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, "the message is stored", func() bool {
+	testenv.Eventually(t, 30*time.Second, "the message is stored", func() bool {
 		s, err := h.nats.JS.Stream(h.ctx, transitStream) // not through the proxy
 		return err == nil && s.CachedInfo().State.Msgs == 1
 	})

@@ -344,7 +344,7 @@ func TestWholeStoreEmptied(t *testing.T) {
 	h.nats.Stop()
 	emptyDir(t, h.nats.StoreDir())
 	h.nats.Start()
-	testenv.Eventually(t, 10*time.Second, "the connection is back", h.nats.Conn.IsConnected)
+	testenv.Eventually(t, 30*time.Second, "the connection is back", h.nats.Conn.IsConnected)
 	body := bodyOf(300_000, 1)
 	h.mustPut(message("acc", "p2"), body)
 	for {

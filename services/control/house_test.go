@@ -84,7 +84,7 @@ func newHouse(t *testing.T, change ...func(*control.Deps, *control.Config)) *hou
 	}
 	h.dir, err = directory.Open(ctx, h.nats.JS, directory.Config{})
 	must()
-	h.queue, err = queue.Open(ctx, h.nats.Conn, h.nats.JS, queue.Config{AckWait: 5 * time.Second})
+	h.queue, err = queue.Open(ctx, h.nats.Conn, h.nats.JS, queue.Config{AckWait: 30 * time.Second})
 	must()
 	h.trans, err = transit.Open(ctx, h.nats.Conn, h.nats.JS, transit.Config{BodyWait: 100 * time.Millisecond})
 	must()
@@ -98,7 +98,7 @@ func newHouse(t *testing.T, change ...func(*control.Deps, *control.Config)) *hou
 		Directory: h.dir, Ledger: h.led, Queue: h.queue, Transit: h.trans, Due: h.due, Vault: h.vault, Log: log, Tokens: []string{"another-token-1234", token},
 		Checks: map[string]func(context.Context) error{"redis": func(ctx context.Context) error { return h.redis.Client.Ping(ctx).Err() }},
 	}
-	cfg := control.Config{Poll: 200 * time.Millisecond, Lost: time.Second, GiveUp: 10 * time.Second}
+	cfg := control.Config{Poll: 200 * time.Millisecond, Lost: time.Second, GiveUp: time.Minute}
 	for _, c := range change {
 		c(&d, &cfg)
 	}

@@ -367,7 +367,7 @@ func TestManyWithoutWaiting(t *testing.T) {
 	if err != nil || rs[len(rs)-1].GetTriggered() != 2 {
 		t.Fatal(rs, err)
 	}
-	testenv.Eventually(t, 5*time.Second, "both are queued", func() bool {
+	testenv.Eventually(t, 30*time.Second, "both are queued", func() bool {
 		n, err := h.queue.Pending(t.Context())
 		return err == nil && n == 2
 	})

@@ -184,7 +184,7 @@ func TestUpKilledLeavesNoRedisAndItsDataIsKept(t *testing.T) {
 	r := up(t, data)
 	r.client("domain", "add", "example.com")
 	_ = r.kill(syscall.SIGKILL)
-	testenv.Eventually(t, 10*time.Second, "redis-server ends with its parent", func() bool { return len(using(t, data)) == 0 })
+	testenv.Eventually(t, 30*time.Second, "redis-server ends with its parent", func() bool { return len(using(t, data)) == 0 })
 	token, err := os.ReadFile(filepath.Join(data, tokenFile))
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func TestUpServesHealthAndMetrics(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{"/livez": "ok", "/readyz": "nats: ok\nredis: ok\nready", "/metrics": "mailferry_build_info"} {
-		testenv.Eventually(t, 10*time.Second, path+" answers "+want, func() bool {
+		testenv.Eventually(t, 30*time.Second, path+" answers "+want, func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+health+path, nil)

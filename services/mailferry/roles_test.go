@@ -50,7 +50,7 @@ func TestEachRoleStandsAlone(t *testing.T) {
 			r := &running{t: t, cmd: cmd, out: out, exited: make(chan error, 1)}
 			go func() { r.exited <- cmd.Wait() }()
 			t.Cleanup(func() { _ = r.kill(syscall.SIGKILL) })
-			testenv.Eventually(t, 30*time.Second, role+" is ready", func() bool {
+			testenv.Eventually(t, 60*time.Second, role+" is ready", func() bool {
 				resp, err := http.Get("http://" + addr + "/readyz")
 				if err != nil {
 					return false
@@ -78,7 +78,7 @@ func TestARoleThatWaitsForNATSEndsWhenTold(t *testing.T) {
 	r := &running{t: t, cmd: cmd, out: out, exited: make(chan error, 1)}
 	go func() { r.exited <- cmd.Wait() }()
 	t.Cleanup(func() { _ = r.kill(syscall.SIGKILL) })
-	testenv.Eventually(t, 20*time.Second, "it says what it waits for", func() bool {
+	testenv.Eventually(t, 60*time.Second, "it says what it waits for", func() bool {
 		return strings.Contains(out.String(), "NATS does not answer yet")
 	})
 	if err := r.kill(syscall.SIGTERM); err != nil {

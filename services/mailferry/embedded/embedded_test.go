@@ -135,7 +135,7 @@ func TestRedisIsStartedAgainWithItsData(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, "a new redis-server answers with the old data", func() bool {
+	testenv.Eventually(t, 30*time.Second, "a new redis-server answers with the old data", func() bool {
 		return r.Pid() != pid && c.Get(t.Context(), "k").Val() == "v"
 	})
 	pid = r.Pid()
