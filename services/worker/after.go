@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
@@ -29,7 +30,7 @@ func (r *run) fetchAndDelete(ctx context.Context, fresh []candidate) error {
 	}
 	if r.session.Info().Consumes {
 		// The server drops what was fetched when the session ends well: only if all of it was accepted.
-		if err := f.waitForAll(ctx); err != nil {
+		if err := f.waitForAll(ctx); err != nil || r.consumes() {
 			r.session.Abort()
 			return errors.Join(ferr, err)
 		}
@@ -44,6 +45,17 @@ func (r *run) fetchAndDelete(ctx context.Context, fresh []candidate) error {
 	return ferr
 }
 
+// consumes says that the server would drop messages that were read to be named, or in vain, and are not
+// collected as far as the index as read last knows. The session must not end well then.
+func (r *run) consumes() bool {
+	if !r.session.Info().Consumes || !r.readForNames && r.failures == nil {
+		return false
+	}
+	return slices.ContainsFunc(r.keys, func(k ledger.Key) bool {
+		return k == "" || r.index.State(k) != ledger.StateCollected && r.index.State(k) != ledger.StateDeleting
+	})
+}
+
 // deleteCollected is steps 6 and 7 of an account whose messages go once they are collected.
 func (r *run) deleteCollected(ctx context.Context, f *flight) error {
 	waited := f.waitForAll(ctx)
@@ -54,6 +66,10 @@ func (r *run) deleteCollected(ctx context.Context, f *flight) error {
 	var err error
 	if r.index, err = r.hold.Reload(ctx); err != nil {
 		return err
+	}
+	if r.session.Info().Consumes && waited != nil || r.consumes() {
+		r.session.Abort()
+		return waited
 	}
 	var items []remote.Item
 	var doomed []ledger.Doomed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
@@ -134,16 +135,33 @@ func (r *run) publish(ctx context.Context, key ledger.Key, got remote.Fetched, p
 	killpoint.Reach("worker.publishing")
 	m := r.message(key, got)
 	f.takeOff(key, got.Item.Size)
-	err := pub.Put(ctx, m, got.Body, func(err error) { f.published(key, m.GetSize(), err) })
+	body := &watched{r: got.Body}
+	err := pub.Put(ctx, m, body, func(err error) { f.published(key, m.GetSize(), err) })
 	if err == nil {
 		return nil
 	}
 	f.lost(key)
-	if fault.KindOf(err) == fault.Policy { // too large: this message alone
+	if body.err != nil {
 		r.failed(got.Item, err)
+	}
+	if fault.KindOf(err) == fault.Policy { // too large: this message alone
 		return nil
 	}
 	return fmt.Errorf("fetch: %w", err)
+}
+
+// watched is a body that keeps its own failure apart from those of whoever takes it.
+type watched struct {
+	r   io.Reader
+	err error
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
 }
 
 // message fills in all but the content.

@@ -51,10 +51,13 @@ func (f *flight) room(fresh []candidate, most int) int {
 		if bytes+c.item.Size > f.r.w.cfg.InFlightBytes && len(f.waiting)+n > 0 {
 			break
 		}
+		if c.seen != "" && n > 0 {
+			break // an earlier attempt did not end: alone, so that a poison message takes no other with it
+		}
 		bytes += c.item.Size
 		n++
 		if c.seen != "" {
-			break // an earlier attempt did not end: alone, so that a poison message takes no other with it
+			break
 		}
 	}
 	return n

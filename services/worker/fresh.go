@@ -1,11 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
-	"io"
+	"slices"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -23,6 +23,8 @@ type candidate struct {
 	key  ledger.Key
 	// seen is the mark that an earlier attempt left, as it was read; empty if none.
 	seen string
+	// attempts counts the earlier ones.
+	attempts int
 }
 
 // whatIsNew is step 4: listed − collected − skipped − parked − deferred − (marked, and held by TRANSIT or
@@ -60,8 +62,10 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 		}
 		m, _ := r.index.Mark(k)
 		known[k] = true
-		fresh = append(fresh, candidate{item: r.listing.Items[i], key: k, seen: m.Raw})
+		fresh = append(fresh, candidate{item: r.listing.Items[i], key: k, seen: m.Raw, attempts: m.Attempts})
 	}
+	// What did not end well before comes last, so that it keeps nothing else.
+	slices.SortStableFunc(fresh, func(a, b candidate) int { return cmp.Compare(a.attempts, b.attempts) })
 	return fresh, nil
 }
 
@@ -75,6 +79,7 @@ func (r *run) nameKeys(ctx context.Context) error {
 			r.keys[i] = r.w.Keyer.IMAP(it.Mailbox, it.UIDValidity, it.UID)
 		case it.UniqueID != "":
 			r.keys[i] = r.w.Keyer.UniqueID(it.UniqueID)
+		case r.nameless[it.Number]:
 		default:
 			nameless = append(nameless, it)
 		}
@@ -82,28 +87,7 @@ func (r *run) nameKeys(ctx context.Context) error {
 	if len(nameless) == 0 {
 		return nil
 	}
-	return r.contentKeys(ctx, nameless)
-}
-
-// contentKeys names the messages for which the server gave no unique-id, or one that it gave twice, by
-// the digest of their content. That costs a reading of each in every run.
-func (r *run) contentKeys(ctx context.Context, items []remote.Item) error {
-	at := make(map[int]int, len(r.listing.Items))
-	for i, it := range r.listing.Items {
-		at[it.Number] = i
-	}
-	return r.session.Fetch(ctx, items, func(f remote.Fetched) error {
-		if f.Err != nil {
-			r.failed(f.Item, f.Err)
-			return nil
-		}
-		h := sha256.New()
-		if _, err := io.Copy(h, f.Body); err != nil {
-			return err
-		}
-		r.keys[at[f.Item.Number]] = r.w.Keyer.Content(h.Sum(nil))
-		return nil
-	})
+	return r.nameByContent(ctx, nameless)
 }
 
 // openEpoch makes an index where there is none, and says whether it did. An account whose directory record

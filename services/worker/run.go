@@ -51,6 +51,10 @@ type run struct {
 	show    *progress
 	// failures is the first failure that concerns one message, not the session: the run goes on.
 	failures error
+	// readForNames says that whole messages were read to name them; nameless are the numbers of those that
+	// broke a session then.
+	readForNames bool
+	nameless     map[int]bool
 }
 
 // errGone says that the account does not exist any more.
@@ -134,7 +138,11 @@ func (r *run) underLock(ctx context.Context) error {
 	}
 	r.w.metrics.sessions.Inc()
 	defer r.w.metrics.sessions.Dec()
-	defer r.session.Abort()        // without effect after a Close in order
+	defer func() { // without effect after a Close in order
+		if r.session != nil {
+			r.session.Abort()
+		}
+	}()
 	fresh, err := r.whatIsNew(ctx) // 4
 	if err != nil {
 		return err
@@ -146,6 +154,8 @@ func (r *run) underLock(ctx context.Context) error {
 		if err := r.fetchAndDelete(ctx, fresh); err != nil { // 5, 6, 7
 			return err
 		}
+	} else if r.consumes() {
+		r.session.Abort()
 	} else if err := r.session.Close(ctx); err != nil {
 		r.log.Debug("close", zap.Error(err)) // nothing was asked of the session: nothing depends on its end
 	}

@@ -15,7 +15,9 @@ import (
 
 // capabilities are the answers to CAPA that matter here (RFC 2449 §6, RFC 2595 §4).
 type capabilities struct {
+	known            bool // the server answers CAPA
 	stls, pipelining bool
+	top              bool
 	expireZero       bool          // EXPIRE 0: what was RETRieved is gone
 	perUser          bool          // EXPIRE or LOGIN-DELAY differ by user: ask again after signing in
 	loginDelay       time.Duration // LOGIN-DELAY
@@ -33,6 +35,7 @@ func (s *session) capa() error {
 	if err != nil || !ok {
 		return err
 	}
+	s.caps.known = true
 	s.t.AnswerWithin(s.t.limits.Command)
 	b := newBody(s.t.r, maxCapaOctets)
 	lines := bufio.NewScanner(b)
@@ -56,6 +59,8 @@ func (c *capabilities) add(line string) {
 	switch f[0] {
 	case "STLS":
 		c.stls = true
+	case "TOP":
+		c.top = true
 	case "PIPELINING":
 		c.pipelining = true
 	case "EXPIRE":

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
@@ -19,15 +20,15 @@ func (s *session) window() int {
 	return max(1, s.t.limits.Pipeline)
 }
 
-// pipeline sends verb for every item, up to a window ahead of the answers, and calls answered for each in
+// pipeline sends verb, number and args for every item, up to a window ahead of the answers, and calls answered for each in
 // order. The window is filled up when half of it is used, so that commands travel together.
-func (s *session) pipeline(verb string, items []remote.Item, answered func(remote.Item, bool) error) error {
+func (s *session) pipeline(verb, args string, items []remote.Item, answered func(remote.Item, bool) error) error {
 	window, sent := s.window(), 0
 	for i, item := range items {
 		if ahead := sent - i; sent < len(items) && ahead <= window/2 {
 			s.t.hold = true
 			for ; sent < len(items) && sent < i+window; sent++ {
-				if err := s.c.Send(verb + " " + strconv.Itoa(items[sent].Number)); err != nil {
+				if err := s.c.Send(verb + " " + strconv.Itoa(items[sent].Number) + args); err != nil {
 					return err
 				}
 			}
@@ -46,8 +47,47 @@ func (s *session) pipeline(verb string, items []remote.Item, answered func(remot
 	return nil
 }
 
+// Headers sends TOP for the items (RFC 1939 §7), without lines of the body. TOP is optional: a server without
+// CAPA is asked with the first item.
+func (s *session) Headers(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
+	if !s.caps.known && len(items) > 0 {
+		s.caps.known = true
+		err := s.messages(ctx, "TOP", " 0", items[:1], func(f remote.Fetched) error {
+			s.caps.top = f.Err == nil
+			return each(f)
+		})
+		if err != nil {
+			return err
+		}
+		items = items[1:]
+	}
+	if s.caps.top {
+		return s.messages(ctx, "TOP", " 0", items, each)
+	}
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for _, item := range items {
+		if err := each(remote.Fetched{Item: item, Err: errNoTOP}); err != nil {
+			_ = s.end("pop3 top", err)
+			return err
+		}
+	}
+	return nil
+}
+
+var errNoTOP = fault.New(fault.Protocol, "pop3 top", errors.New("the server does not offer TOP"))
+
 // Fetch sends RETR for the items (RFC 1939 §5) and streams what comes.
 func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
+	return s.messages(ctx, "RETR", "", items, each)
+}
+
+// messages sends a command whose answer is a message for each of the items.
+func (s *session) messages(ctx context.Context, verb, args string, items []remote.Item, each func(remote.Fetched) error) error {
+	op := "pop3 " + strings.ToLower(verb)
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return err
@@ -62,31 +102,36 @@ func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remo
 	if unnamed := unnumbered(items); unnamed != nil {
 		for _, item := range unnamed {
 			if err := call(remote.Fetched{Item: item, Err: errUnnumbered}); err != nil {
-				return s.end("pop3 retr", err)
+				return s.end(op, err)
 			}
 		}
 		named = numbered(items)
 	}
-	err = s.pipeline("RETR", named, func(item remote.Item, ok bool) error {
-		if !ok {
-			return call(remote.Fetched{Item: item, Err: s.refusal("pop3 retr", fault.Unavailable)})
+	err = s.pipeline(verb, args, named, func(item remote.Item, ok bool) error {
+		if ok {
+			return s.retrieve(item, verb == "RETR", call)
 		}
-		return s.retrieve(item, call)
+		err := s.refusal(op, fault.Unavailable)
+		switch fault.KindOf(err) {
+		case fault.Throttled, fault.RemoteQuota: // no message's own: the next ones would be refused like it
+			return err
+		}
+		return call(remote.Fetched{Item: item, Err: err})
 	})
 	if stopped != nil {
-		_ = s.end("pop3 retr", stopped)
+		_ = s.end(op, stopped)
 		return stopped
 	}
 	if err != nil {
-		return s.end("pop3 retr", err)
+		return s.end(op, err)
 	}
 	return nil
 }
 
 // retrieve hands out one body and passes over what is left of it.
-func (s *session) retrieve(item remote.Item, each func(remote.Fetched) error) error {
+func (s *session) retrieve(item remote.Item, whole bool, each func(remote.Fetched) error) error {
 	s.t.SilentFor(s.t.limits.Idle)
-	b := s.message()
+	b := s.message(whole)
 	if err := each(remote.Fetched{Item: item, Body: b}); err != nil {
 		return err
 	}
@@ -99,9 +144,9 @@ type response interface {
 	drain(limit int64) error
 }
 
-func (s *session) message() response {
+func (s *session) message(whole bool) response {
 	b := newBody(s.t.r, s.t.limits.Message)
-	if s.lenient {
+	if s.lenient && whole {
 		return newLenient(s, b)
 	}
 	return b
@@ -139,7 +184,7 @@ func (s *session) Delete(ctx context.Context, items []remote.Item) error {
 		return errUnnumbered
 	}
 	var refusal error
-	err = s.pipeline("DELE", items, func(_ remote.Item, ok bool) error {
+	err = s.pipeline("DELE", "", items, func(_ remote.Item, ok bool) error {
 		if !ok && refusal == nil {
 			refusal = s.refusal("pop3 dele", fault.Unavailable)
 		}

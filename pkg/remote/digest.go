@@ -1,0 +1,146 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"strings"
+)
+
+// HeaderReader is a session that can read the header of a message without its body.
+type HeaderReader interface {
+	// Headers calls each once for every item, as Fetch does; Body begins with the header, and what follows
+	// it may be missing or cut short. An item whose Err is set is to be fetched instead: the server may not
+	// be able to do it.
+	Headers(ctx context.Context, items []Item, each func(Fetched) error) error
+}
+
+// ErrAnonymous says that the header of a message does not tell it from others.
+var ErrAnonymous = errors.New("remote: the header does not tell the message from others")
+
+// HeaderDigest returns the digest that names a message by its header, or [ErrAnonymous] for one that needs
+// the whole: a header names a message if it is well-formed, ends with an empty line within 256 KiB and has a
+// Received field, which is new with each transfer of a message (RFC 5321 §4.4). Other errors are of r.
+//
+// The digest goes over the fields in their order as "name:value" with names in lower case and every run of
+// white space, folding included, as one blank (RFC 5322 §2.2.3). Fields that servers write when a message is
+// read or listed are left out: Return-Path, Status, X-Status, X-Keywords, X-IMAP, X-IMAPbase, X-UID and what
+// begins so, Content-Length, Lines and X-Yahoo-Newman-Property; so is a first line that begins with
+// "From ". A size as listed is no part of it: it changes with these fields, and with compression.
+func HeaderDigest(r io.Reader) ([]byte, error) {
+	d := newDigest(r)
+	if err := d.header(); err != nil {
+		return nil, err
+	}
+	if !d.named() {
+		return nil, ErrAnonymous
+	}
+	return d.h.Sum(nil), nil
+}
+
+// MessageDigest returns the digest that names a whole message: its HeaderDigest, so that a message has the
+// same name whichever way it was read, or the digest of all of it, less the fields that are left out there.
+func MessageDigest(r io.Reader) ([]byte, error) {
+	d := newDigest(r)
+	if err := d.header(); err != nil {
+		return nil, err
+	}
+	if d.named() {
+		return d.h.Sum(nil), nil
+	}
+	_, _ = io.WriteString(d.h, "\n")
+	if _, err := io.Copy(d.h, d.r); err != nil {
+		return nil, err
+	}
+	return d.h.Sum(nil), nil
+}
+
+// maxHeader bounds what is taken for a header.
+const maxHeader = 256 << 10
+
+type digest struct {
+	r                       *bufio.Reader
+	h                       hash.Hash
+	line, field             []byte // the line read last; the field so far, unfolded
+	received, odd, complete bool
+}
+
+func newDigest(r io.Reader) *digest { return &digest{r: bufio.NewReader(r), h: sha256.New()} }
+
+func (d *digest) named() bool { return d.complete && d.received && !d.odd }
+
+// header digests the fields up to the first empty line, or to maxHeader.
+func (d *digest) header() error {
+	for n := 0; n <= maxHeader; {
+		err := d.readLine(maxHeader - n)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		first := n == 0
+		n += len(d.line)
+		text := bytes.TrimRight(d.line, "\r\n")
+		if len(text) == 0 && err == nil {
+			d.complete = true
+			break
+		}
+		if bytes.IndexAny(text, " \t") != 0 {
+			d.flush()
+		}
+		if !first || !bytes.HasPrefix(text, []byte("From ")) {
+			d.field = append(append(d.field, text...), ' ')
+		}
+		if err != nil {
+			break
+		}
+	}
+	d.flush()
+	return nil
+}
+
+// readLine reads a line with its end, or the first octets of one that has more than room.
+func (d *digest) readLine(room int) error {
+	d.line = d.line[:0]
+	for {
+		b, err := d.r.ReadSlice('\n')
+		d.line = append(d.line, b...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+		if len(d.line) > room {
+			return nil
+		}
+	}
+}
+
+// flush digests the field that has been read.
+func (d *digest) flush() {
+	if len(d.field) == 0 {
+		return
+	}
+	name, value, ok := bytes.Cut(d.field, []byte(":"))
+	name = bytes.ToLower(bytes.TrimRight(name, " \t"))
+	d.field = d.field[:0]
+	if !ok || len(name) == 0 || bytes.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		d.odd = true
+	} else if volatile(string(name)) {
+		return
+	}
+	d.received = d.received || string(name) == "received"
+	d.h.Write(name)
+	d.h.Write([]byte(":"))
+	d.h.Write(bytes.Join(bytes.Fields(value), []byte(" ")))
+	d.h.Write([]byte("\n"))
+}
+
+func volatile(name string) bool {
+	switch name {
+	case "return-path", "status", "x-status", "x-keywords", "x-imap", "x-imapbase", "content-length", "lines",
+		"x-yahoo-newman-property":
+		return true
+	}
+	return strings.HasPrefix(name, "x-uid")
+}
