@@ -73,8 +73,11 @@ func (d *Directory) UpdateCollection(ctx context.Context, uid string, change fun
 			if change(&c); c == was {
 				return nil
 			}
-			if c.Epoch == "" && c.TLSTarget == "" {
-				return d.DeleteCollection(ctx, uid)
+			if c.Epoch == "" && c.TLSTarget == "" { // only what was read goes: a newer record is edited in its turn
+				if err := d.purgeCollection(ctx, uid, jetstream.WithPurgeSequence(there.revision+1)); err != nil {
+					return err
+				}
+				continue
 			}
 			var expect uint64
 			if there != nil {
@@ -105,11 +108,13 @@ func (c Collection) proto() *mailferryv1.Collection {
 // DeleteCollection forgets that an account has collected; nothing is left of the record. Deleting what is
 // not there is no error.
 func (d *Directory) DeleteCollection(ctx context.Context, uid string) error {
-	return d.retry(ctx, "delete collection", func(ctx context.Context) error {
-		s, err := d.js.Stream(ctx, d.collections.stream)
-		if err != nil {
-			return err
-		}
-		return s.Purge(ctx, jetstream.WithPurgeSubject(d.collections.root+token(uid)))
-	})
+	return d.retry(ctx, "delete collection", func(ctx context.Context) error { return d.purgeCollection(ctx, uid) })
+}
+
+func (d *Directory) purgeCollection(ctx context.Context, uid string, upTo ...jetstream.StreamPurgeOpt) error {
+	s, err := d.js.Stream(ctx, d.collections.stream)
+	if err != nil {
+		return err
+	}
+	return s.Purge(ctx, append(upTo, jetstream.WithPurgeSubject(d.collections.root+token(uid)))...)
 }

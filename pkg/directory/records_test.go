@@ -136,6 +136,24 @@ func TestCollections(t *testing.T) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
+	faster := func() { // somebody opens an epoch while the last thing on record is being taken off
+		if err := d.UpdateCollection(ctx, "u4", func(c *Collection) { c.Epoch = "e4" }); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := d.UpdateCollection(ctx, "u4", func(c *Collection) { c.TLSTarget = "h:110" }); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.UpdateCollection(ctx, "u4", func(c *Collection) {
+		c.TLSTarget = ""
+		faster()
+		faster = func() {}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.Collection(ctx, "u4"); err != nil || got.Epoch != "e4" || got.TLSTarget != "" {
+		t.Fatalf("what was written meanwhile: %+v, %v", got, err)
+	}
 	if _, err := n.JS.Publish(ctx, d.collections.root+"u3", []byte("\xff")); err != nil {
 		t.Fatal(err)
 	}
