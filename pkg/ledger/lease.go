@@ -99,7 +99,7 @@ func (le *Lease) extend(attempt time.Time, d time.Duration) {
 	le.until = attempt.Add(d)
 }
 
-// Take asks for the lease on a message. Every other live lease is another's, also one of the same holder.
+// Take asks for the lease on a message; calls for one account that come at once share a script. Every other live lease is another's, also one of the same holder.
 func (l *Ledger) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	const op = "ledger take"
 	if err := names(op, req.Slot, req.Account); err != nil {
@@ -114,8 +114,7 @@ func (l *Ledger) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 		lease.Token += "." + req.Holder
 	}
 	attempt := l.now()
-	reply, err := l.run(ctx, "take", req.Slot.accountKeys(req.Account), lease.Token, l.cfg.DeliveryLease.Milliseconds(),
-		l.cfg.MaxAttempts, raw, max(req.Size, 0), lease.Listed)
+	reply, err := l.takes.do(ctx, line{req.Slot, req.Account}, lease.Token, raw, max(req.Size, 0), lease.Listed)
 	var moved *MovedError
 	switch {
 	case errors.Is(err, ErrGone):
@@ -192,7 +191,8 @@ func (l *Ledger) Park(ctx context.Context, le *Lease) error {
 	return err
 }
 
-// Commit records that the destination accepted the message. It needs no live lease and may be repeated.
+// Commit records that the destination accepted the message; calls for one account that come at once share a
+// script. It needs no live lease and may be repeated.
 // wrote is false if it was collected already, if the epoch of the lease is over, or if index or account are gone.
 // With any error the outcome is not recorded: repeat until there is none.
 func (l *Ledger) Commit(ctx context.Context, le *Lease) (wrote bool, err error) {
@@ -201,7 +201,7 @@ func (l *Ledger) Commit(ctx context.Context, le *Lease) (wrote bool, err error) 
 		return false, err
 	}
 	reply, err := follow("ledger commit", le, func(slot Slot) ([]any, error) {
-		return l.run(ctx, "commit", slot.accountKeys(le.Account), le.Token, raw, le.Epoch, FoldSize(le.Listed), le.Listed)
+		return l.commits.do(ctx, line{slot, le.Account}, le.Token, raw, le.Epoch, FoldSize(le.Listed), le.Listed)
 	})
 	if errors.Is(err, ErrLeaseLost) {
 		return false, nil

@@ -55,6 +55,8 @@ type Ledger struct {
 	scripts map[string]*redis.Script
 	offset  atomic.Int64 // ms
 	now     func() time.Time
+	takes   *together
+	commits *together
 	// idle is set by tests that renew locks themselves.
 	idle bool
 }
@@ -67,6 +69,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Ledger {
 	}
 	l := &Ledger{rdb: rdb, cfg: cfg.withDefaults(), scripts: all, now: time.Now}
 	l.offset.Store(cfg.Offset.Milliseconds())
+	l.takes = l.together("take", l.cfg.DeliveryLease.Milliseconds(), l.cfg.MaxAttempts)
+	l.commits = l.together("commit")
 	return l
 }
 

@@ -1,0 +1,132 @@
+package ledger
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+)
+
+// together runs a script that takes many messages of one account for callers that bring one each: while a
+// script is on its way, those that come meanwhile wait and go with the next one. Nobody waits for company.
+type together struct {
+	name string // of the script
+	l    *Ledger
+	head []any // arguments that all messages share
+
+	mu    sync.Mutex
+	lines map[line]*queue // those that have a script on its way
+}
+
+// line is an account at a place.
+type line struct {
+	slot    Slot
+	account string
+}
+
+// queue is the calls that wait.
+type queue struct{ calls []*call }
+
+// call is what one message asks, and what became of it.
+type call struct {
+	args  []any
+	lead  chan []*call // the batch that this call's goroutine is to send
+	done  chan struct{}
+	reply []any
+	err   error
+}
+
+const (
+	// maxTogether bounds the messages of one script.
+	maxTogether = 128
+	// togetherTimeout bounds a script whose callers may have contexts that end at different times.
+	togetherTimeout = 10 * time.Second
+)
+
+func (l *Ledger) together(name string, head ...any) *together {
+	return &together{name: name, l: l, head: head, lines: map[line]*queue{}}
+}
+
+// do asks args of one message and returns the script's answer for it. Once they are on their way, the end of
+// ctx is not heard any more: the answer, or none within a bounded time, comes soon.
+func (t *together) do(ctx context.Context, at line, args ...any) ([]any, error) {
+	if ctx.Err() != nil {
+		return nil, redisError(ctx, "ledger "+t.name, ctx.Err())
+	}
+	c := &call{args: args, lead: make(chan []*call, 1), done: make(chan struct{})}
+	t.mu.Lock()
+	if q, ok := t.lines[at]; ok {
+		q.calls = append(q.calls, c)
+	} else {
+		t.lines[at] = &queue{}
+		c.lead <- []*call{c}
+	}
+	t.mu.Unlock()
+	select {
+	case batch := <-c.lead:
+		t.send(ctx, at, batch)
+	case <-c.done:
+	case <-ctx.Done():
+		if t.leave(at, c) {
+			return nil, redisError(ctx, "ledger "+t.name, ctx.Err())
+		}
+		select {
+		case batch := <-c.lead:
+			t.send(ctx, at, batch)
+		case <-c.done:
+		}
+	}
+	return c.reply, c.err
+}
+
+// leave takes back a call that is not on its way yet.
+func (t *together) leave(at line, c *call) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	q := t.lines[at]
+	if q == nil {
+		return false
+	}
+	i := slices.Index(q.calls, c)
+	if i >= 0 {
+		q.calls = slices.Delete(q.calls, i, i+1)
+	}
+	return i >= 0
+}
+
+// send runs the script for a batch, and lets the next one go.
+func (t *together) send(ctx context.Context, at line, batch []*call) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), togetherTimeout)
+	defer cancel()
+	args := slices.Clone(t.head)
+	for _, c := range batch {
+		args = append(args, c.args...)
+	}
+	reply, err := t.l.run(ctx, t.name, at.slot.accountKeys(at.account), args...)
+	for i, c := range batch {
+		switch {
+		case err != nil:
+			c.err = err
+		case text(reply, 0) != "OK": // of the account, so of all
+			c.reply = reply
+		case len(list(reply, 1+i)) == 0:
+			c.err = fault.Errorf(fault.Internal, "ledger "+t.name, "the script answered %d of %d messages", len(reply)-1, len(batch))
+		default:
+			c.reply = list(reply, 1+i)
+		}
+		close(c.done)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	q := t.lines[at]
+	if len(q.calls) == 0 {
+		delete(t.lines, at)
+		return
+	}
+	n := min(len(q.calls), maxTogether)
+	next := slices.Clone(q.calls[:n])
+	q.calls = slices.Delete(q.calls, 0, n)
+	next[0].lead <- next
+}
