@@ -62,7 +62,7 @@ var mutants = []mutant{
 	{"a waiter that waits for ever", "the account that waits longest is next", "if not z[1] or alive(tonumber(z[2])) then return z[1] end", "if true then return z[1] end"},
 	{"again that is not set", "a run of the same account sets again", "redis.call('HSET', KEYS[7], 'again', 1)", ""},
 	{"a lock inherited with its flags", "a lock run out takes its flag along", "redis.call('DEL', KEYS[7])\nredis.call('HSET', KEYS[7], 'token'", "redis.call('HSET', KEYS[7], 'token'"},
-	{"a take that counts twice when sent twice", "scripts may be sent twice", "if not (old and old.by == ARGV[3]) then m.takes = m.takes + 1 end", "m.takes = m.takes + 1"},
+	{"a take that counts twice when sent twice", "scripts may be sent twice", "if not (old and old.by == token) then m.takes = m.takes + 1 end", "m.takes = m.takes + 1"},
 	{"a mark that counts twice when sent twice", "scripts may be sent twice", "  if old and old.by == ARGV[5] then return 'marked' end\n", ""},
 }
 

@@ -215,6 +215,32 @@ func TestTermRemoves(t *testing.T) {
 	}
 }
 
+func TestAckAsync(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{AckWait: time.Minute})
+	in := h.intake(0)
+	for name, body := range map[string]int{"inline": 10, "object": h.cfg.Inline + 1} {
+		h.mustPut(message("acc", name), make([]byte, body))
+		p := h.next(in)
+		p.Keep(h.ctx)
+		if err := p.AckAsync(h.ctx); err != nil {
+			t.Fatal(name, err)
+		}
+		if err := p.AckAsync(h.ctx); !errors.Is(err, ErrSettled) {
+			t.Fatal(name, "settled twice:", err)
+		}
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			held, err := h.Held(h.ctx, "acc")
+			if err == nil && len(held) == 0 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal(name, held, err)
+			}
+		}
+	}
+}
+
 func TestAckWaitAndKeep(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{AckWait: 3 * time.Second})

@@ -37,8 +37,7 @@ type Parcel struct {
 
 	mu      sync.Mutex
 	settled bool
-	stop    context.CancelFunc
-	kept    chan struct{}
+	beat    *time.Timer // tells NATS that the message is worked on; nil: nothing does
 }
 
 func (t *Transit) newParcel(m *nats.Msg, arrived time.Time) *Parcel {
@@ -64,42 +63,34 @@ func (p *Parcel) Open(ctx context.Context) (io.ReadCloser, error) {
 }
 
 // Keep tells NATS every third of AckWait that the message is worked on, until it is settled or ctx
-// ends. It returns at once; Ack, Nak and Term wait for what it started.
+// ends. It returns at once; Ack, Nak and Term end what it started.
 func (p *Parcel) Keep(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.settled || p.kept != nil {
+	if p.settled || p.beat != nil {
 		return
 	}
-	ctx, p.stop = context.WithCancel(ctx)
-	p.kept = make(chan struct{})
-	go p.keep(ctx, p.kept)
-}
-
-func (p *Parcel) keep(ctx context.Context, kept chan<- struct{}) {
-	defer close(kept)
 	every := p.t.cfg.AckWait / 3
 	if time.Since(p.arrived) > every/2 {
-		_ = p.t.nc.Publish(p.reply, []byte("+WPI"))
+		p.inProgress()
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			_ = p.t.nc.Publish(p.reply, []byte("+WPI"))
+	p.beat = time.AfterFunc(every, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.beat != nil && ctx.Err() == nil {
+			p.inProgress()
+			p.beat.Reset(every)
 		}
-	}
+	})
 }
+
+func (p *Parcel) inProgress() { _ = p.t.nc.Publish(p.reply, []byte("+WPI")) }
 
 // rest ends what Keep started; the lock is held.
 func (p *Parcel) rest() {
-	if p.kept != nil {
-		p.stop()
-		<-p.kept
-		p.kept = nil
+	if p.beat != nil {
+		p.beat.Stop()
+		p.beat = nil
 	}
 }
 
@@ -118,6 +109,26 @@ func (p *Parcel) Ack(ctx context.Context) error {
 	if dead, err := p.t.isDead(ctx, p.GetAccountUid(), p.GetKey()); err == nil && !dead {
 		_ = p.t.removeBody(ctx, p.GetObject())
 	}
+	return nil
+}
+
+// AckAsync is Ack that waits for no confirmation where no body has to be removed. An ack that is lost has the
+// message handed out again, so the caller's next Take must find its key settled.
+func (p *Parcel) AckAsync(ctx context.Context) error {
+	const op = "transit ack"
+	if p.GetObject() != "" {
+		return p.Ack(ctx)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.settled {
+		return fault.New(fault.Internal, op, ErrSettled)
+	}
+	p.rest()
+	if err := p.t.nc.Publish(p.reply, []byte("+ACK")); err != nil {
+		return failure(op, err)
+	}
+	p.settled = true
 	return nil
 }
 

@@ -163,7 +163,7 @@ func (h *handover) backoff() time.Duration {
 }
 
 func (h *handover) ack(ctx context.Context) {
-	if err := h.p.Ack(ctx); err != nil {
+	if err := h.p.AckAsync(ctx); err != nil {
 		h.log.Debug("ack", zap.Error(err)) // it comes again and is seen as a repeat
 	}
 	killpoint.Reach("delivery.acked")

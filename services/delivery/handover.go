@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
@@ -45,7 +46,7 @@ type handover struct {
 // handle brings one parcel as far as it gets. Every way out settles the parcel.
 func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 	p.Keep(context.WithoutCancel(ctx)) // until it is settled
-	h := &handover{d: d, p: p, log: d.Log.With(
+	h := &handover{d: d, p: p, log: d.Log.WithLazy(
 		zap.String("account", p.GetDomain()+"/"+p.GetName()), zap.String("key", p.GetKey()), zap.String("run", p.GetRunId()))}
 	killpoint.Reach("delivery.pulled")
 	if p.Err != nil {
@@ -184,10 +185,10 @@ func (h *handover) send(ctx context.Context) ([]local.Reply, error) {
 	}
 	defer func() { _ = body.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
-	renewed := h.renew(ctx, cancel)
+	rest := h.renew(ctx, cancel)
 	defer func() {
 		cancel(nil)
-		<-renewed
+		rest()
 	}()
 	m := local.Message{Trace: h.trace(), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey()}
 	env := h.route.Envelope
@@ -198,26 +199,31 @@ func (h *handover) send(ctx context.Context) ([]local.Reply, error) {
 	})
 }
 
-// renew keeps the lease until ctx ends, and cancels with the cause when it is lost.
-func (h *handover) renew(ctx context.Context, cancel context.CancelCauseFunc) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(h.d.cfg.Lease / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if err := h.d.Ledger.Renew(ctx, h.lease); errors.Is(err, ledger.ErrLeaseLost) {
-					cancel(err)
-					return
-				}
-			}
+// renew keeps the lease and cancels with the cause when it is lost, until the function it returns was called.
+func (h *handover) renew(ctx context.Context, cancel context.CancelCauseFunc) (rest func()) {
+	var mu sync.Mutex
+	var over bool
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(h.d.cfg.Lease/3, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return
 		}
-	}()
-	return done
+		if err := h.d.Ledger.Renew(ctx, h.lease); errors.Is(err, ledger.ErrLeaseLost) {
+			cancel(err)
+			return
+		}
+		timer.Reset(h.d.cfg.Lease / 3)
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		timer.Stop()
+	}
 }
 
 // spare returns nil if the lease lasts long enough to hear an answer after the last octets.
