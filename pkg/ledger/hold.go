@@ -216,11 +216,20 @@ func (h *Hold) Finish(ctx context.Context) error {
 // Release ends the renewals and frees the lock if it is still ours, else it returns ErrStale. again says that
 // a run of this account was asked for since the last call of Again.
 func (h *Hold) Release(ctx context.Context) (again bool, err error) {
+	return h.release(ctx, "0")
+}
+
+// Done is Finish and Release in one script.
+func (h *Hold) Done(ctx context.Context) (again bool, err error) {
+	return h.release(ctx, "1")
+}
+
+func (h *Hold) release(ctx context.Context, finished string) (again bool, err error) {
 	h.once.Do(func() { close(h.stop) })
 	<-h.done
 	h.alarm.Stop()
 	h.lose(ErrReleased)
-	reply, err := h.l.run(ctx, "release", h.keys, h.token)
+	reply, err := h.run(ctx, "release", finished)
 	return err == nil && number(reply, 1) == 1, err
 }
 

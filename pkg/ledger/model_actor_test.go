@@ -40,12 +40,12 @@ func (a *actor) collect(account string) {
 		}
 	}
 	w.check(err)
+	end := hold.Release
 	if err == nil {
-		a.pause("finish")
-		w.check(hold.Finish(w.ctx))
+		end = hold.Done
 	}
 	a.pause("release")
-	_, err = hold.Release(w.ctx)
+	_, err = end(w.ctx)
 	w.check(err)
 	a.hold = nil
 }

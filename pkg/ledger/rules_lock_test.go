@@ -61,7 +61,13 @@ func startsCounted(h *house) error {
 	hold := h.acquire("a1", "j1")
 	h.ok(hold.Finish(ctx))
 	h.release(hold)
-	if err := is("after a finish", h.acquire("a1", "j1").Starts(), 1); err != nil {
+	hold = h.acquire("a1", "j1")
+	if err := is("after a finish", hold.Starts(), 1); err != nil {
+		return err
+	}
+	_, err := hold.Done(ctx)
+	h.ok(err)
+	if err := is("after it was done", h.acquire("a1", "j1").Starts(), 1); err != nil {
 		return err
 	}
 	h.pass(h.cfg.TTL + time.Second)

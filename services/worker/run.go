@@ -148,7 +148,9 @@ func (r *run) underLock(ctx context.Context) error {
 		return err
 	}
 	r.report.New = int64(len(fresh))
-	r.show.listed(r.report)
+	if len(fresh) > 0 { // else the end of the run, which says the same, follows at once
+		r.show.listed(r.report)
+	}
 	killpoint.Reach("worker.listed")
 	if len(fresh) > 0 || r.deletes() {
 		if err := r.fetchAndDelete(ctx, fresh); err != nil { // 5, 6, 7

@@ -55,12 +55,11 @@ func (r *run) settle(ctx context.Context, err error) (again bool) {
 		}
 	}
 	killpoint.Reach("worker.reported")
-	if kind != fault.Canceled {
-		if err := r.hold.Finish(ctx); err != nil {
-			r.log.Debug("finish", zap.Error(err))
-		}
+	end := r.hold.Done
+	if kind == fault.Canceled {
+		end = r.hold.Release
 	}
-	again, rerr := r.hold.Release(ctx)
+	again, rerr := end(ctx)
 	if rerr != nil {
 		r.log.Debug("release", zap.Error(rerr)) // the lock lapses by itself
 	}
