@@ -129,6 +129,15 @@ func (x *Index) Settle(ctx context.Context, uid string, kind fault.Kind, notBefo
 	return fault.Wrap(fault.Internal, "due settle", err)
 }
 
+// Hasten makes the next scheduled run of the account due at the time at, unless it is due before. An account
+// that has no entry, or whose run is due at no time, is passed over.
+func (x *Index) Hasten(ctx context.Context, uid string, at time.Time) error {
+	err := x.rdb.ZAddArgs(ctx, keys(ShardOf(uid))[0], redis.ZAddArgs{
+		XX: true, LT: true, Members: []redis.Z{{Score: float64(millis(at)), Member: uid}},
+	}).Err()
+	return fault.Wrap(fault.Internal, "due hasten", err)
+}
+
 // Get returns the entry of an account and when it is due: the zero time if never. It returns [ErrNotFound].
 func (x *Index) Get(ctx context.Context, uid string) (Entry, time.Time, error) {
 	k := keys(ShardOf(uid))

@@ -7,6 +7,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 )
@@ -54,10 +55,16 @@ type Info struct {
 	TLS string
 	// Address is the address that was dialed.
 	Address string
+	// LoginDelay is how long the server wants between two sign-ins (RFC 2449 §6.6); 0: it does not say.
+	LoginDelay time.Duration
 	// Consumes says that the server drops a message once it was fetched and the session ended well
 	// (RFC 2449 §6.7: EXPIRE 0).
 	Consumes bool
 }
+
+// ErrInternalData says that a message is none: data that a server keeps in the mailbox as its first message.
+// It is neither to be collected nor to be deleted.
+var ErrInternalData = errors.New("remote: not a message but the server's own data")
 
 // Session is an authenticated session with a remote account.
 type Session interface {

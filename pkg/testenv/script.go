@@ -27,13 +27,14 @@ import (
 //	ANY                     the client must send something, and may send anything from here on
 //	TLS                     handshake, with a certificate for localhost and 127.0.0.1
 //	CLOSE                   the server closes the connection
+//	NEXT                    the next connection plays from here; the last part is for all that follow
 //
 // After the last step the server is silent until the client closes the connection, and the client must
 // send nothing but TLS's own goodbye. A client that leaves early breaks no rule.
 type Script struct {
 	t     testing.TB
 	l     net.Listener
-	steps []step
+	parts [][]step
 	tls   *tls.Config
 	wg    sync.WaitGroup
 
@@ -67,11 +68,11 @@ func NewScriptFile(t testing.TB, path string) *Script {
 // NewScript plays a dialogue until the end of the test, which fails if a client broke it.
 func NewScript(t testing.TB, dialogue string) *Script {
 	t.Helper()
-	steps, err := parseScript(dialogue)
+	parts, err := parseScript(dialogue)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Script{t: t, steps: steps, CA: NewCA(t), conns: map[net.Conn]bool{}}
+	s := &Script{t: t, parts: parts, CA: NewCA(t), conns: map[net.Conn]bool{}}
 	s.tls = &tls.Config{Certificates: []tls.Certificate{s.CA.Issue("localhost", "127.0.0.1")}}
 	if s.l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -109,8 +110,8 @@ func (s *Script) End() error {
 	return errors.Join(errs...)
 }
 
-func parseScript(text string) ([]step, error) {
-	var steps []step
+func parseScript(text string) ([][]step, error) {
+	parts := make([][]step, 1)
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -133,20 +134,23 @@ func parseScript(text string) ([]step, error) {
 		case "S+":
 			s.text, err = strconv.Unquote(rest)
 		case "C:", "C?", "ANY", "TLS", "CLOSE":
+		case "NEXT":
+			parts = append(parts, nil)
+			continue
 		default:
 			err = errors.New("no such step")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("line %d of the dialogue, %q: %w", n, line, err)
 		}
-		steps = append(steps, s)
+		parts[len(parts)-1] = append(parts[len(parts)-1], s)
 	}
-	return steps, nil
+	return parts, nil
 }
 
 func (s *Script) accept() {
 	defer s.wg.Done()
-	for {
+	for n := 0; ; n++ {
 		c, err := s.l.Accept()
 		if err != nil {
 			return
@@ -160,13 +164,13 @@ func (s *Script) accept() {
 		s.conns[c] = true
 		s.wg.Add(1)
 		s.mu.Unlock()
-		go s.serve(c)
+		go s.serve(c, s.parts[min(n, len(s.parts)-1)])
 	}
 }
 
-func (s *Script) serve(c net.Conn) {
+func (s *Script) serve(c net.Conn, steps []step) {
 	defer s.wg.Done()
-	err := s.play(c)
+	err := s.play(c, steps)
 	s.mu.Lock()
 	delete(s.conns, c)
 	if err != nil {
@@ -177,10 +181,10 @@ func (s *Script) serve(c net.Conn) {
 }
 
 // play returns how the client broke the dialogue.
-func (s *Script) play(c net.Conn) error {
+func (s *Script) play(c net.Conn, steps []step) error {
 	conn, anything := c, false
 	r := bufio.NewReader(conn)
-	for _, st := range s.steps {
+	for _, st := range steps {
 		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 		switch st.verb {
 		case "S:", "S+", "S*":

@@ -56,6 +56,9 @@ func (r *run) fetchBatch(ctx context.Context, batch []candidate, pub *transit.Pu
 			return nil
 		}
 		reached[key] = true
+		if errors.Is(got.Err, remote.ErrInternalData) {
+			return r.skip(ctx, key, got.Item)
+		}
 		if got.Err != nil {
 			r.failed(got.Item, got.Err)
 			return nil
@@ -176,6 +179,14 @@ func (r *run) message(key ledger.Key, got remote.Fetched) *mailferryv1.FetchedMe
 		m.InternalDate = stamp(got.InternalDate)
 	}
 	return m
+}
+
+// skip passes a marked message over for good: it is neither fetched again nor deleted.
+func (r *run) skip(ctx context.Context, key ledger.Key, it remote.Item) error {
+	if err := r.hold.Unmark(ctx, []ledger.Key{key}); err != nil {
+		return err
+	}
+	return r.hold.Skip(ctx, []ledger.Item{{Key: key, Listed: it.Size}})
 }
 
 // unmark takes the marks of messages that are not in TRANSIT off again.

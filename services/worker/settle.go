@@ -85,9 +85,28 @@ func (r *run) verdict(ctx context.Context, kind fault.Kind, err error, now time.
 			notBefore = u
 		}
 	}
+	if d := r.delay(); d > 0 {
+		if u := r.report.StartedAt.AsTime().Add(d); u.After(notBefore) {
+			notBefore = u
+		}
+	}
 	if err := r.w.Due.Settle(ctx, r.acc.UID, kind, notBefore, now); err != nil {
 		r.log.Warn("verdict is not kept; the schedule goes on", zap.Error(err))
 	}
+	if kind == fault.None && r.report.Fetched > 0 && r.session.Info().Consumes {
+		// A server that drops what was read may list only a part at a time (Gmail): come back for the rest.
+		if err := r.w.Due.Hasten(ctx, r.acc.UID, now.Add(max(r.delay(), time.Minute))); err != nil {
+			r.log.Warn("what is left is fetched at the next turn", zap.Error(err))
+		}
+	}
+}
+
+// delay is how long the server wants between two sessions.
+func (r *run) delay() time.Duration {
+	if r.session == nil {
+		return 0
+	}
+	return r.session.Info().LoginDelay
 }
 
 func (r *run) logEnd(err error) {

@@ -31,8 +31,10 @@ const (
 // capa asks CAPA. A server that does not know it has no capabilities.
 func (s *session) capa() error {
 	s.caps = capabilities{}
+	before := s.t.BytesIn()
 	ok, err := s.command("CAPA")
 	if err != nil || !ok {
+		s.blind = fault.KindOf(err) == fault.Network && s.t.BytesIn() == before
 		return err
 	}
 	s.caps.known = true
@@ -76,17 +78,22 @@ func (c *capabilities) add(line string) {
 
 // secure asks what the server can do and, with Detect, goes on in TLS where it offers that. An offer that
 // is taken back is no reason to go on in plain text, and what was said before TLS counts for nothing
-// (RFC 2595 §4).
+// (RFC 2595 §4). A server that cannot be asked is offered STLS.
 func (s *session) secure(ctx context.Context, mode account.TLSMode) error {
-	if err := s.capa(); err != nil {
-		return err
+	if !s.blind {
+		if err := s.capa(); err != nil {
+			return err
+		}
 	}
-	if mode != account.Detect || !s.caps.stls {
+	if mode != account.Detect || !s.caps.stls && !s.blind {
 		return nil
 	}
 	ok, err := s.command("STLS")
 	if err != nil {
 		return err
+	}
+	if !ok && s.blind {
+		return nil
 	}
 	if !ok {
 		return fault.Errorf(fault.TLS, "pop3 stls", "the server offers TLS and refuses it: %s", s.t.quote(string(s.t.status)))
@@ -96,6 +103,9 @@ func (s *session) secure(ctx context.Context, mode account.TLSMode) error {
 	}
 	if err := s.t.StartTLS(ctx); err != nil {
 		return err
+	}
+	if s.blind {
+		return nil
 	}
 	return s.capa()
 }

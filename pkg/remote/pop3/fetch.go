@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -131,12 +132,41 @@ func (s *session) messages(ctx context.Context, verb, args string, items []remot
 // retrieve hands out one body and passes over what is left of it.
 func (s *session) retrieve(item remote.Item, whole bool, each func(remote.Fetched) error) error {
 	s.t.SilentFor(s.t.limits.Idle)
+	internal := whole && item.Number == 1 && s.internalData()
 	b := s.message(whole)
+	if internal {
+		if err := each(remote.Fetched{Item: item, Err: remote.ErrInternalData}); err != nil {
+			return err
+		}
+		return b.drain(2 * s.t.limits.Message)
+	}
 	if err := each(remote.Fetched{Item: item, Body: b}); err != nil {
 		return err
 	}
 	return b.drain(2 * s.t.limits.Message)
 }
+
+// internalData says whether the message that follows is what UW-IMAP and its relatives keep as the first one
+// of a mailbox, and other POP3 servers hand out: its header says so, and has X-IMAP.
+func (s *session) internalData() bool {
+	if s.lenient {
+		return false // the header might be all there is
+	}
+	for n := 1; n <= 4<<10; n++ {
+		if _, err := s.t.r.Peek(n); err != nil {
+			return false
+		}
+		n = min(s.t.r.Buffered(), 4<<10)
+		head, _ := s.t.r.Peek(n)
+		head, _, whole := bytes.Cut(head, []byte("\r\n\r\n"))
+		if whole || n == 4<<10 || bytes.HasSuffix(head, stuffedEnd) {
+			return bytes.Contains(head, []byte("-- FOLDER INTERNAL DATA")) && bytes.Contains(head, []byte("\nX-IMAP:"))
+		}
+	}
+	return false
+}
+
+var stuffedEnd = []byte("\r\n.\r\n")
 
 // response is the body of a message.
 type response interface {

@@ -34,23 +34,41 @@ type session struct {
 	err  error // why the session is over
 	// lenient says that a body may end without its mark; see there.
 	lenient bool
+	// blind says that the server drops the connection at CAPA.
+	blind bool
+	// gmail is a server that drops what was read when the session ends well, and lists a part at a time.
+	gmail bool
 }
 
-// Dial opens a session: connect, secure, sign in. ctx bounds Dial alone.
+// Dial opens a session: connect, secure, sign in. ctx bounds Dial alone. Where the server drops the connection
+// at the first CAPA, as some old ones do, it is connected to once more, and not asked.
 func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session, error) {
 	if err := checkCredentials(t); err != nil {
 		return nil, err
 	}
-	conn, err := d.Connect(ctx, t)
+	s := &session{lenient: t.LenientDot}
+	err := s.dial(ctx, d, t)
+	if err != nil && s.blind {
+		s = &session{lenient: t.LenientDot, blind: true}
+		err = s.dial(ctx, d, t)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s := &session{t: newTransport(conn), lenient: t.LenientDot}
+	return s, nil
+}
+
+func (s *session) dial(ctx context.Context, d remote.Dialer, t remote.Target) error {
+	conn, err := d.Connect(ctx, t)
+	if err != nil {
+		return err
+	}
+	s.t = newTransport(conn)
 	defer conn.Watch(ctx)()
 	if err := s.open(ctx, t); err != nil {
-		return nil, s.end("pop3 open", err)
+		return s.end("pop3 open", err)
 	}
-	return s, nil
+	return nil
 }
 
 // connected is a go-pop3 dialer that has dialed already.
@@ -64,6 +82,7 @@ func (s *session) open(ctx context.Context, t remote.Target) error {
 		return s.greetingError(err)
 	}
 	greeting := string(s.t.status)
+	s.gmail = strings.HasPrefix(greeting, "+OK Gpop ")
 	if err := s.secure(ctx, t.TLS); err != nil {
 		return err
 	}
@@ -73,7 +92,7 @@ func (s *session) open(ctx context.Context, t remote.Target) error {
 	if err := s.login(t, greeting); err != nil {
 		return err
 	}
-	if s.caps.perUser {
+	if s.caps.perUser && !s.blind {
 		return s.capa()
 	}
 	return nil
@@ -89,7 +108,7 @@ func (s *session) greetingError(err error) error {
 
 // Info says how the session is connected.
 func (s *session) Info() remote.Info {
-	return remote.Info{TLS: s.t.TLS(), Address: s.t.RemoteAddr().String(), Consumes: s.caps.expireZero}
+	return remote.Info{TLS: s.t.TLS(), Address: s.t.RemoteAddr().String(), LoginDelay: s.caps.loginDelay, Consumes: s.caps.expireZero || s.gmail}
 }
 
 // enter begins a method: the session must be alive, and ends with ctx until leave is called.
