@@ -155,6 +155,23 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	if e, _, _ := x.Get(ctx, "a"); e.Failures != 2 || e.Kind != fault.InUse {
 		t.Errorf("in-use counted: %+v", e)
 	}
+	for _, step := range []struct {
+		in   time.Duration
+		want time.Time
+	}{{2 * time.Hour, later}, {time.Minute, soon}, {time.Hour, soon}} {
+		if err := x.Hasten(ctx, "a", now.Add(step.in)); err != nil {
+			t.Fatal(err)
+		}
+		if _, at, _ := x.Get(ctx, "a"); !at.Equal(step.want) {
+			t.Errorf("hastened to %v: due %v", step.in, at)
+		}
+	}
+	if err := x.Hasten(ctx, "nobody", soon); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := x.Get(ctx, "nobody"); !errors.Is(err, due.ErrNotFound) {
+		t.Errorf("hastening made an entry: %v", err)
+	}
 	if err := x.Put(ctx, entry("a", 2), soon); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 //	S: +OK ready            the server sends this line, with CRLF
 //	S+ "a\nb\x00"           the server sends these octets (a Go string)
 //	S* 1000 "x"             … that many times
+//	S~ 10ms "x"             … one after such a pause, and so on until the client leaves
 //	C: CAPA                 the client must send this line
 //	C? PASS                 the client must send a line that begins so
 //	ANY                     the client must send something, and may send anything from here on
@@ -53,6 +54,7 @@ type step struct {
 	verb  string
 	text  string
 	times int
+	pause time.Duration
 }
 
 // NewScriptFile plays the dialogue in a file.
@@ -131,6 +133,12 @@ func parseScript(text string) ([][]step, error) {
 			if err == nil {
 				s.text, err = strconv.Unquote(quoted)
 			}
+		case "S~":
+			pause, quoted, _ := strings.Cut(rest, " ")
+			s.pause, err = time.ParseDuration(pause)
+			if err == nil {
+				s.text, err = strconv.Unquote(quoted)
+			}
 		case "S+":
 			s.text, err = strconv.Unquote(rest)
 		case "C:", "C?", "ANY", "TLS", "CLOSE":
@@ -193,6 +201,11 @@ func (s *Script) play(c net.Conn, steps []step) error {
 					return nil // the client left
 				}
 			}
+		case "S~":
+			for err := error(nil); err == nil; time.Sleep(st.pause) {
+				_, err = io.WriteString(conn, st.text)
+			}
+			return nil
 		case "C:", "C?":
 			line, err := r.ReadString('\n')
 			if err != nil {

@@ -110,8 +110,13 @@ func (s *session) secure(ctx context.Context, mode account.TLSMode) error {
 	return s.capa()
 }
 
-// command sends a command and reads its status: true for +OK, false for -ERR, whose text is s.t.status.
+// command sends a command and reads its status: true for +OK, false for -ERR, whose text is s.t.status. What
+// lies there already is no answer to it.
 func (s *session) command(line string) (bool, error) {
+	if s.t.r.Buffered() > 0 {
+		verb, _, _ := strings.Cut(strings.ToLower(line), " ")
+		return false, fault.Errorf(fault.Protocol, "pop3 "+verb, "the server says more than it was asked")
+	}
 	if err := s.c.Send(line); err != nil {
 		return false, err
 	}

@@ -132,6 +132,9 @@ func (s *session) messages(ctx context.Context, verb, args string, items []remot
 // retrieve hands out one body and passes over what is left of it.
 func (s *session) retrieve(item remote.Item, whole bool, each func(remote.Fetched) error) error {
 	s.t.SilentFor(s.t.limits.Idle)
+	if whole && s.answersTwice() {
+		return fault.Errorf(fault.Protocol, "pop3 retr", "the server sends a second answer where the message should begin")
+	}
 	internal := whole && item.Number == 1 && s.internalData()
 	b := s.message(whole)
 	if internal {
@@ -144,6 +147,16 @@ func (s *session) retrieve(item remote.Item, whole bool, each func(remote.Fetche
 		return err
 	}
 	return b.drain(2 * s.t.limits.Message)
+}
+
+// answersTwice says that a status stands where a message begins, which would be delivered as its first line.
+// TOP is judged by its header.
+func (s *session) answersTwice() bool {
+	if first, _ := s.t.r.Peek(1); len(first) == 0 || first[0] != '+' {
+		return false
+	}
+	line, _ := s.t.r.Peek(len("+OK "))
+	return string(line) == "+OK " || string(line) == "+OK\r"
 }
 
 // internalData says whether the message that follows is what UW-IMAP and its relatives keep as the first one
@@ -159,14 +172,14 @@ func (s *session) internalData() bool {
 		n = min(s.t.r.Buffered(), 4<<10)
 		head, _ := s.t.r.Peek(n)
 		head, _, whole := bytes.Cut(head, []byte("\r\n\r\n"))
-		if whole || n == 4<<10 || bytes.HasSuffix(head, stuffedEnd) {
+		if whole || n == 4<<10 || bytes.HasSuffix(head, bodyEnd) || bytes.Equal(head, endMark) {
 			return bytes.Contains(head, []byte("-- FOLDER INTERNAL DATA")) && bytes.Contains(head, []byte("\nX-IMAP:"))
 		}
 	}
 	return false
 }
 
-var stuffedEnd = []byte("\r\n.\r\n")
+var bodyEnd = []byte("\r\n.\r\n")
 
 // response is the body of a message.
 type response interface {

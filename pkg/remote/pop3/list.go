@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
@@ -21,8 +22,13 @@ const (
 	maxUniqueID = 512
 	// maxListLine bounds a line of UIDL or LIST; a longer one is passed over.
 	maxListLine = 1024
-	// octetsPerLine bounds a listing as a whole, per message that may be listed.
-	octetsPerLine = 128
+	// octetsPerLine bounds a listing as a whole, per message that may be listed; octetsPerMessage, per message
+	// that STAT has counted and moreThanCounted on top.
+	octetsPerLine    = 128
+	octetsPerMessage = maxUniqueID + 16
+	moreThanCounted  = 1000
+	// messagesPerAnswer is how many messages a server lists in the time that it has for an answer.
+	messagesPerAnswer = 10_000
 )
 
 // entry is one line of UIDL or LIST.
@@ -89,9 +95,9 @@ func (s *session) listings() (count int, uidl, list table, err error) {
 		case "STAT":
 			count, err = s.stat(ok)
 		case "UIDL":
-			uidl, err = s.table(ok, parseUIDL)
+			uidl, err = s.table(ok, count, parseUIDL)
 		case "LIST":
-			list, err = s.table(ok, parseLIST)
+			list, err = s.table(ok, count, parseLIST)
 		}
 		if err != nil {
 			return
@@ -138,14 +144,17 @@ func (s *session) refusedTables(count int, uidl, list *table) error {
 	return nil
 }
 
-// table reads a multi-line answer with at most Limits.List entries.
-func (s *session) table(ok bool, parse func([]byte) (entry, bool)) (table, error) {
+// table reads a multi-line answer with at most Limits.List entries, in octets and time that go with what STAT
+// has counted.
+func (s *session) table(ok bool, count int, parse func([]byte) (entry, bool)) (table, error) {
 	if !ok {
 		return table{refused: s.refusal("pop3 list", fault.Protocol)}, nil
 	}
-	s.t.SilentFor(s.t.limits.Idle)
-	b := newBody(s.t.r, int64(s.t.limits.List)*octetsPerLine+bufferSize)
-	t := readTable(b, s.t.limits.List, parse)
+	most := min(s.t.limits.List, count+moreThanCounted)
+	octets := min(int64(s.t.limits.List)*octetsPerLine, int64(most)*octetsPerMessage)
+	s.t.AnswerWithin(s.t.limits.Command * time.Duration(1+most/messagesPerAnswer))
+	b := newBody(s.t.r, octets+bufferSize)
+	t := readTable(b, most, parse)
 	if errors.Is(b.end, io.EOF) {
 		return t, nil
 	}
