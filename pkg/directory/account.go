@@ -120,7 +120,7 @@ func (d *Directory) Account(ctx context.Context, domain, name string) (account.A
 // AccountAt returns the account with the uid at the revision or a newer one. Any replica may answer; one
 // that lags behind the revision is not believed, and the leader is asked. [ErrNotFound] means that the
 // account is gone: there is its tombstone, or another account lives under its name. A record that the
-// leader has never heard of is a loss of the directory, and another error.
+// leader has never heard of is a loss of the directory: [ErrLost].
 func (d *Directory) AccountAt(ctx context.Context, domain, name, uid string, revision uint64) (account.Account, error) {
 	key := accountKey(domain, name)
 	what := "account " + domain + "/" + name
@@ -134,7 +134,7 @@ func (d *Directory) AccountAt(ctx context.Context, domain, name, uid string, rev
 		}
 		switch e, err = d.accounts.get(ctx, key); {
 		case errors.Is(err, errNoKey):
-			return fault.Errorf(fault.Internal, what, "the directory has lost it: restore it from a backup")
+			return fault.New(fault.Internal, what, ErrLost)
 		case err != nil:
 			return err
 		case e.deleted:

@@ -16,6 +16,8 @@ import (
 var (
 	// ErrNotFound says that there is no such record, or no more.
 	ErrNotFound = errors.New("does not exist")
+	// ErrLost says that a record that was there is not, and was not deleted.
+	ErrLost = errors.New("the directory has lost it: restore it from a backup")
 	// ErrExists says that the name is taken.
 	ErrExists = errors.New("exists already")
 	// ErrConflict says that the record is not the one at the given revision any more.

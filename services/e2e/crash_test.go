@@ -98,7 +98,11 @@ func crashAt(t *testing.T, remote *testenv.Dovecot, p point, proto account.Proto
 	} else {
 		h.startWith("delivery", []string{"--handlers", "1"})
 	}
-	h.settle(a, s, len(seeds), after)
+	if p.role == "worker" { // the job itself comes back
+		testenv.Eventually(t, 60*time.Second, "the job of the dead worker is done", func() bool { return h.done(a, s, len(seeds), after) })
+	} else {
+		h.settle(a, s, len(seeds), after)
+	}
 	if took := time.Since(killed); took > time.Minute {
 		t.Errorf("work was resumed and done only after %v", took)
 	}
@@ -117,12 +121,17 @@ func crashAt(t *testing.T, remote *testenv.Dovecot, p point, proto account.Proto
 	checkCopies(t, s, a, seeds, p.doubles)
 }
 
-// settle waits until everything was brought to its end; with delete, runs are asked for as a schedule would.
+// done says that everything was brought to its end.
+func (h *house) done(a account.Account, s *sink, n int, after account.After) bool {
+	return len(s.copies(a.ForwardTo)) == n && h.idle(a) && (after == account.Leave || len(h.remote.Messages(a.Username)) == 0)
+}
+
+// settle waits until everything was brought to its end; runs are asked for as a schedule would.
 func (h *house) settle(a account.Account, s *sink, n int, after account.After) {
 	h.t.Helper()
 	again := time.Now().Add(10 * time.Second)
 	testenv.Eventually(h.t, 60*time.Second, "every message is delivered and settled", func() bool {
-		if len(s.copies(a.ForwardTo)) == n && h.idle(a) && (after == account.Leave || len(h.remote.Messages(a.Username)) == 0) {
+		if h.done(a, s, n, after) {
 			return true
 		}
 		if time.Now().After(again) {

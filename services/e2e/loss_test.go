@@ -28,7 +28,7 @@ func TestStreamsLostInTransit(t *testing.T) {
 	})
 }
 
-// TestStoreEmptied empties the whole JetStream store and puts the buckets back from a copy.
+// TestStoreEmptied empties the whole JetStream store and puts the buckets back from a copy. (Fault 14.)
 func TestStoreEmptied(t *testing.T) {
 	t.Parallel()
 	lossOfTransit(t, func(h *house) {

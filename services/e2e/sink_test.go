@@ -17,7 +17,8 @@ type sink struct {
 	Addr string
 	mu   sync.Mutex
 	got  []accepted
-	// answer, if set, decides about a message; an error refuses it.
+	// answer, if set, decides about a message; an error refuses it, errHangUp closes the connection instead of
+	// answering for a message that was kept.
 	answer func(raw []byte) error
 }
 
@@ -37,7 +38,7 @@ func newSink(t testing.TB) *sink {
 		t.Fatal(err)
 	}
 	s := &sink{Addr: l.Addr().String()}
-	srv := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &sinkSession{s: s}, nil }))
+	srv := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &sinkSession{s: s, conn: c}, nil }))
 	srv.LMTP, srv.Domain, srv.MaxMessageBytes = true, "sink", 1<<30
 	done := make(chan struct{})
 	go func() {
@@ -84,8 +85,11 @@ func (s *sink) all(to string) []accepted {
 	return out
 }
 
+var errHangUp = errors.New("hang up")
+
 type sinkSession struct {
 	s    *sink
+	conn *smtp.Conn
 	from string
 	to   []string
 }
@@ -117,8 +121,10 @@ func (c *sinkSession) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 	c.s.mu.Lock()
 	answer := c.s.answer
 	c.s.mu.Unlock()
+	var verdict error
 	if answer != nil {
-		if err := answer(raw); err != nil {
+		verdict = answer(raw)
+		if err := verdict; err != nil && !errors.Is(err, errHangUp) {
 			for _, to := range c.to {
 				status.SetStatus(to, err)
 			}
@@ -137,6 +143,9 @@ func (c *sinkSession) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 		c.s.got = append(c.s.got, accepted{at: time.Now(), to: to, id: first(seedLine), key: first(traceLine), raw: raw, from: c.from})
 	}
 	c.s.mu.Unlock()
+	if verdict != nil {
+		return c.conn.Conn().Close()
+	}
 	for _, to := range c.to {
 		status.SetStatus(to, nil)
 	}

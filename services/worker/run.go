@@ -171,6 +171,9 @@ func (r *run) loadAccount(ctx context.Context) error {
 	if errors.Is(err, directory.ErrNotFound) {
 		return errGone
 	}
+	if errors.Is(err, directory.ErrLost) {
+		return r.lost(err)
+	}
 	if err != nil {
 		return giveBack(fmt.Errorf("load account: %w", err))
 	}

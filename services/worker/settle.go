@@ -1,12 +1,14 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
+	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/queue"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
@@ -33,6 +35,18 @@ func (p *postponed) Unwrap() error { return p.cause }
 // giveBack is for what went wrong on our side before the lock was held: nothing was done, another worker
 // may do better.
 func giveBack(err error) error { return &postponed{delay: time.Second, cause: err} }
+
+// maxLost is how often a job waits for an account that the directory has lost, 30 s in all: it may be restored.
+const maxLost = 4
+
+// lost gives the job of such an account back, for longer each time, and in the end it is poison.
+func (r *run) lost(err error) error {
+	n := r.claim.Delivered
+	if n > maxLost {
+		return err
+	}
+	return &postponed{delay: time.Second << n, cause: err}
+}
 
 // settleTimeout bounds what is done for a run after it has ended, also when the worker is told to stop.
 const settleTimeout = 15 * time.Second
@@ -152,6 +166,10 @@ func (r *run) settleJob(ctx context.Context, err error, again bool) bool {
 	case errors.Is(err, errCoalesced):
 		r.show.coalesced()
 		qerr = c.Ack(ctx)
+	case errors.Is(err, directory.ErrLost):
+		_ = r.w.Due.Settle(ctx, c.AccountUID, fault.Internal, time.Now().Add(time.Hour), time.Now())
+		r.answer(err)
+		r.w.bury(ctx, r.log, c, err)
 	case errors.Is(err, errPoison):
 		r.show.done(r.report)
 		r.w.bury(ctx, r.log, c, err)
@@ -189,9 +207,11 @@ func (w *Worker) bury(ctx context.Context, log *zap.Logger, c *queue.Claim, err 
 	defer cancel()
 	log.Error("poison job", zap.Error(err))
 	letter := &mailferryv1.DeadLetter{
-		BuriedAt: stamp(time.Now()), Fault: shown(err), JobId: c.ID, AccountUid: c.AccountUID, Domain: c.Domain, Name: c.Name,
+		BuriedAt: stamp(time.Now()), Fault: shown(err), JobId: cmp.Or(c.ID, "unreadable"), AccountUid: c.AccountUID, Domain: c.Domain, Name: c.Name,
 	}
-	if err := w.Transit.Bury(ctx, letter); err != nil {
+	if c.AccountUID == "" { // nobody to bury it for
+		log.Error("the job names no account")
+	} else if err := w.Transit.Bury(ctx, letter); err != nil {
 		log.Warn("poison job is not buried and comes back", zap.Error(err))
 		_ = c.Nak(ctx, time.Minute)
 		return
