@@ -50,6 +50,24 @@ const (
 	Baseline  OnIndexLoss = "baseline"
 )
 
+// Auth says how a session signs in.
+type Auth string
+
+// The ways to sign in: the strongest that the server offers; the protocol's own command (USER and PASS,
+// LOGIN); SASL mechanisms by name, none of which gives way to another; a token of an OAuth 2.0 provider.
+const (
+	AuthAuto            Auth = "auto"
+	AuthUserPass        Auth = "user-pass"
+	AuthPlain           Auth = "plain"
+	AuthLogin           Auth = "login"
+	AuthCramMD5         Auth = "cram-md5"
+	AuthScramSHA1       Auth = "scram-sha-1"
+	AuthScramSHA256     Auth = "scram-sha-256"
+	AuthScramSHA1Plus   Auth = "scram-sha-1-plus"
+	AuthScramSHA256Plus Auth = "scram-sha-256-plus"
+	OAuth2              Auth = "oauth2"
+)
+
 // Account is a remote account.
 type Account struct {
 	UID               string // immutable, made at creation
@@ -63,6 +81,7 @@ type Account struct {
 	TLS               TLSMode
 	APOP              bool
 	LenientDot        bool
+	Auth              Auth
 	ForwardTo         string
 	Interval          time.Duration // 0: the global schedule
 	After             After
@@ -128,6 +147,9 @@ func (a Account) WithDefaults() Account {
 	if a.TLS == "" {
 		a.TLS = Detect
 	}
+	if a.Auth == "" {
+		a.Auth = AuthAuto
+	}
 	if a.After == "" {
 		a.After = Leave
 	}
@@ -145,6 +167,16 @@ var (
 	tlsModes = map[TLSMode]mailferryv1.TlsMode{
 		Detect: mailferryv1.TlsMode_TLS_MODE_DETECT, Direct: mailferryv1.TlsMode_TLS_MODE_DIRECT,
 		Disable: mailferryv1.TlsMode_TLS_MODE_DISABLE,
+	}
+	auths = map[Auth]mailferryv1.AuthMethod{
+		AuthAuto: mailferryv1.AuthMethod_AUTH_METHOD_AUTO, AuthUserPass: mailferryv1.AuthMethod_AUTH_METHOD_USER_PASS,
+		AuthPlain: mailferryv1.AuthMethod_AUTH_METHOD_PLAIN, AuthLogin: mailferryv1.AuthMethod_AUTH_METHOD_LOGIN,
+		AuthCramMD5:         mailferryv1.AuthMethod_AUTH_METHOD_CRAM_MD5,
+		AuthScramSHA1:       mailferryv1.AuthMethod_AUTH_METHOD_SCRAM_SHA_1,
+		AuthScramSHA256:     mailferryv1.AuthMethod_AUTH_METHOD_SCRAM_SHA_256,
+		AuthScramSHA1Plus:   mailferryv1.AuthMethod_AUTH_METHOD_SCRAM_SHA_1_PLUS,
+		AuthScramSHA256Plus: mailferryv1.AuthMethod_AUTH_METHOD_SCRAM_SHA_256_PLUS,
+		OAuth2:              mailferryv1.AuthMethod_AUTH_METHOD_OAUTH2,
 	}
 	afters = map[After]mailferryv1.AfterCollection{
 		Leave:  mailferryv1.AfterCollection_AFTER_COLLECTION_LEAVE,
@@ -170,7 +202,7 @@ func (a Account) Proto() *mailferryv1.Account {
 	p := &mailferryv1.Account{
 		Uid: a.UID, Domain: a.Domain, Name: a.Name, Active: a.Active, Protocol: protocols[a.Protocol],
 		Host: a.Host, Username: a.Username, SealedPassword: a.SealedPassword,
-		CredentialVersion: a.CredentialVersion, Tls: tlsModes[a.TLS], Apop: a.APOP, ForwardTo: a.ForwardTo,
+		CredentialVersion: a.CredentialVersion, Tls: tlsModes[a.TLS], Apop: a.APOP, Auth: auths[a.Auth], ForwardTo: a.ForwardTo,
 		After: afters[a.After], OnIndexLoss: losses[a.OnIndexLoss], Revision: a.Revision,
 		LenientDot: a.LenientDot,
 		TlsPins:    a.TLSPins, TlsCa: a.TLSCA, TlsAllowInvalid: a.TLSAllowInvalid,
@@ -193,7 +225,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		UID: p.GetUid(), Domain: p.GetDomain(), Name: p.GetName(), Active: p.GetActive(),
 		Protocol: wordOf(protocols, p.GetProtocol()), Host: p.GetHost(), Username: p.GetUsername(),
 		SealedPassword: p.GetSealedPassword(), CredentialVersion: p.GetCredentialVersion(),
-		TLS: wordOf(tlsModes, p.GetTls()), APOP: p.GetApop(), ForwardTo: p.GetForwardTo(),
+		TLS: wordOf(tlsModes, p.GetTls()), APOP: p.GetApop(), Auth: wordOf(auths, p.GetAuth()), ForwardTo: p.GetForwardTo(),
 		Interval: p.GetInterval().AsDuration(), After: wordOf(afters, p.GetAfter()),
 		OnIndexLoss: wordOf(losses, p.GetOnIndexLoss()), Revision: p.GetRevision(),
 		LenientDot: p.GetLenientDot(),

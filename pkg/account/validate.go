@@ -55,11 +55,20 @@ func (a Account) Validate() error {
 	if a.OnIndexLoss == Baseline && a.After == Delete {
 		return invalid("on_index_loss", "baseline goes with leave only: what it passes over would be deleted uncollected")
 	}
+	if _, ok := auths[a.Auth]; !ok {
+		return invalid("auth", "want %s, %s, %s or the name of a SASL mechanism such as %s", AuthAuto, AuthUserPass, OAuth2, AuthScramSHA256)
+	}
 	if a.APOP && a.Protocol != POP3 {
 		return invalid("apop", "is a POP3 option")
 	}
 	if a.LenientDot && a.Protocol != POP3 {
 		return invalid("lenient_dot", "is a POP3 option")
+	}
+	if a.APOP && a.Auth != AuthAuto {
+		return invalid("apop", "is a way to sign in of its own: it goes with auth %s only", AuthAuto)
+	}
+	if a.Auth == OAuth2 && a.TLS == Disable {
+		return invalid("auth", "%s sends a token, which goes over TLS only", OAuth2)
 	}
 	if err := validateText("username", a.Username, MaxFieldLen); err != nil {
 		return err

@@ -17,6 +17,9 @@ type Target struct {
 	Username, Password string
 	// APOP signs in with APOP only (POP3).
 	APOP bool
+	// Auth says how to sign in; empty: as with auto. Token is the access token for OAuth2.
+	Auth  account.Auth
+	Token string
 	// LenientDot ends a body also at a dot that ends its last line, once the server is silent and answers
 	// NOOP (POP3; servers that never send CRLF.CRLF).
 	LenientDot bool

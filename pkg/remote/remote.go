@@ -57,6 +57,8 @@ type Info struct {
 	Address string
 	// LoginDelay is how long the server wants between two sign-ins (RFC 2449 §6.6); 0: it does not say.
 	LoginDelay time.Duration
+	// Mechanism is how the session signed in: the name of a SASL mechanism, "APOP" or "password command".
+	Mechanism string
 	// Consumes says that the server drops a message once it was fetched and the session ended well
 	// (RFC 2449 §6.7: EXPIRE 0).
 	Consumes bool

@@ -91,6 +91,9 @@ func (c *Conn) TLS() string {
 	return tls.VersionName(c.secure.Version)
 }
 
+// State returns the state of the TLS connection, nil if there is none.
+func (c *Conn) State() *tls.ConnectionState { return c.secure }
+
 // Secure says whether the connection is in TLS.
 func (c *Conn) Secure() bool { return c.secure != nil }
 

@@ -221,7 +221,7 @@ func (r *run) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.report.Tls = r.session.Info().TLS
+	r.report.Tls, r.report.Mechanism = r.session.Info().TLS, r.session.Info().Mechanism
 	if err = r.w.sawTLS(ctx, r.acc, r.report.Tls); err == nil {
 		r.listing, err = r.session.List(ctx)
 	}

@@ -16,10 +16,13 @@ import (
 // target returns where a session of the account goes, and under which rules: those of the fleet, of the
 // domain and of the account itself.
 func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, error) {
-	t := remote.Target{TLS: a.TLS, Username: a.Username, APOP: a.APOP, LenientDot: a.LenientDot}
+	t := remote.Target{TLS: a.TLS, Username: a.Username, APOP: a.APOP, Auth: a.Auth, LenientDot: a.LenientDot}
 	var err error
 	if t.Host, t.Port, err = a.HostPort(); err != nil {
 		return t, fault.New(fault.Policy, "account", err)
+	}
+	if a.Auth == account.OAuth2 {
+		return t, fault.Errorf(fault.ConsentNeeded, "oauth2", "nobody has given consent for this account yet")
 	}
 	if t.Password, err = w.Vault.Unseal(a.SealedPassword, a.SealContext()); err != nil {
 		return t, err

@@ -128,7 +128,7 @@ func (r *run) logEnd(err error) {
 	fields := []zap.Field{
 		zap.String("run", rep.RunId), zap.Int64("listed", rep.Listed), zap.Int64("new", rep.New), zap.Int64("fetched", rep.Fetched),
 		zap.Int64("delivered", rep.Delivered), zap.Int64("deleted", rep.Deleted), zap.Int64("failed", rep.Failed), zap.Int64("bytes", rep.Bytes),
-		zap.Duration("took", rep.FinishedAt.AsTime().Sub(rep.StartedAt.AsTime())), zap.String("tls", rep.Tls),
+		zap.Duration("took", rep.FinishedAt.AsTime().Sub(rep.StartedAt.AsTime())), zap.String("tls", rep.Tls), zap.String("mechanism", rep.Mechanism),
 	}
 	if err != nil {
 		r.log.Warn("run failed", append(fields, zap.String("kind", fault.KindOf(err).String()), zap.Error(err))...)

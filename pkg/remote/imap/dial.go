@@ -12,11 +12,12 @@ import (
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
+	"github.com/mailferry/mailferry/pkg/remote/sasl"
 )
 
 // Dial opens a session and signs in. ctx bounds Dial alone.
 func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session, error) {
-	if strings.ContainsAny(t.Username+t.Password, "\x00\r\n") {
+	if strings.ContainsAny(t.Username+t.Password+t.Token, "\x00\r\n") {
 		return nil, fault.Errorf(fault.Policy, "imap login", "a user name or password cannot hold a line end or a null")
 	}
 	conn, err := d.Connect(ctx, t)
@@ -29,24 +30,29 @@ func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session
 	if err == nil {
 		err = conn.MaySignIn(ctx)
 	}
+	if err == nil {
+		err = h.login(t)
+	}
 	if err != nil {
 		conn.Abort()
 		return nil, err
 	}
 	s := h.session()
-	if err := s.login(ctx, t); err != nil {
+	if err := s.client.WaitGreeting(); err != nil {
 		s.Abort()
 		_ = s.client.Close()
-		return nil, err
+		return nil, s.failure("imap login", fault.Protocol, err)
 	}
+	s.identify()
 	return s, nil
 }
 
-// hello is a connection until imapclient takes it over: greeting, capabilities, STARTTLS.
+// hello is a connection until imapclient takes it over: greeting, capabilities, STARTTLS, signing in.
 type hello struct {
 	*wire
-	caps []string // nil: not known
-	tag  int
+	caps      []string // nil: not known
+	mechanism sasl.Mechanism
+	tag       int
 }
 
 // secure reads the greeting and goes on to TLS where the mode asks for it and the server offers it
@@ -151,7 +157,12 @@ func (h *hello) startTLS(ctx context.Context) error {
 
 // ask sends a command without arguments and reads up to its answer.
 func (h *hello) ask(command string) (status, error) {
-	op := "imap " + strings.ToLower(command)
+	return h.converse("imap "+strings.ToLower(command), command, nil)
+}
+
+// converse sends a command and reads up to its answer. What the server asks for meanwhile
+// (RFC 9051 §7.6) is answered with the line that reply returns, which is sent also with an error.
+func (h *hello) converse(op, command string, reply func(challenge string) (string, error)) (status, error) {
 	h.begin(chatter)
 	defer h.end()
 	h.tag++
@@ -167,6 +178,16 @@ func (h *hello) ask(command string) (status, error) {
 		if rest, ok := bytes.CutPrefix(line, []byte("* ")); ok {
 			if err := h.untagged(rest); err != nil {
 				return status{}, err
+			}
+			continue
+		}
+		if rest, ok := bytes.CutPrefix(line, []byte("+")); ok && reply != nil {
+			text, failed := reply(string(bytes.TrimSpace(rest)))
+			if _, err := fmt.Fprintf(h.conn, "%s\r\n", text); err != nil {
+				return status{}, fault.Wrap(fault.Network, op, err)
+			}
+			if failed != nil {
+				return status{}, failed
 			}
 			continue
 		}
@@ -199,9 +220,10 @@ func (h *hello) untagged(rest []byte) error {
 
 // session hands the connection to imapclient, with a greeting that says what is known.
 func (h *hello) session() *session {
-	s := &session{conn: h.conn, wire: h.wire}
+	s := &session{conn: h.conn, wire: h.wire, mechanism: h.mechanism}
+	s.caps, _ = h.wire.capabilities()
 	g := &guard{wire: h.wire}
-	g.emit("* OK [CAPABILITY %s] ready\r\n", strings.Join(h.caps, " "))
+	g.emit("* PREAUTH [CAPABILITY %s] ready\r\n", strings.Join(h.caps, " "))
 	s.client = imapclient.New(g, &imapclient.Options{
 		UnilateralDataHandler: &imapclient.UnilateralDataHandler{Fetch: s.unasked},
 	})

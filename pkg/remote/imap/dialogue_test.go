@@ -17,14 +17,14 @@ import (
 // Parts of dialogues. The order of items in a FETCH command changes from run to run.
 const (
 	greets = "S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\n"
-	signs  = greets + "C? T1 AUTHENTICATE PLAIN \nS: T1 OK [CAPABILITY IMAP4rev1 UIDPLUS] in\n"
+	signs  = greets + "C? H1 AUTHENTICATE PLAIN \nS: H1 OK [CAPABILITY IMAP4rev1 UIDPLUS] in\n"
 	// opens is a mailbox of three messages.
-	opens = signs + "C: T2 EXAMINE INBOX\nS: * 3 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: T2 OK [READ-ONLY] done\n"
-	lists = opens + "C: T3 UID FETCH 1:* (UID RFC822.SIZE)\n"
+	opens = signs + "C: T1 EXAMINE INBOX\nS: * 3 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: T1 OK [READ-ONLY] done\n"
+	lists = opens + "C: T2 UID FETCH 1:* (UID RFC822.SIZE)\n"
 	// listed is a listing of UIDs 5, 6 and 9.
 	listed = lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * 2 FETCH (UID 6 RFC822.SIZE 3)\n" +
-		"S: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: T3 OK done\n"
-	fetches = listed + "C? T4 UID FETCH 5:6,9 (UID \n"
+		"S: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: T2 OK done\n"
+	fetches = listed + "C? T3 UID FETCH 5:6,9 (UID \n"
 	five    = "S: * 1 FETCH (UID 5 BODY[] {3}\nS: abc)\n"
 	six     = "S: * 2 FETCH (UID 6 BODY[] {3}\nS: def)\n"
 	hundred = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
@@ -82,8 +82,8 @@ func TestDialFails(t *testing.T) {
 		"( in the greeting's ]":   {"S: * OK [CAPABILITY IMAP4rev1 (] hi\n", "", fault.Protocol, "parenthesis"},
 		"( in CAPABILITY":         {"S: * OK hi\nC: H1 CAPABILITY\nS: * CAPABILITY X (\n", "", fault.Protocol, "parenthesis"},
 		"( in OK to CAPABILITY":   {"S: * OK hi\nC: H1 CAPABILITY\nS: H1 OK [CAPABILITY X (] a\n", "", fault.Protocol, "parenthesis"},
-		"( after login":           {greets + "C? T1 AUTHENTICATE\nS: T1 OK [CAPABILITY X (] a\n", "", fault.Protocol, "parenthesis"},
-		"( during login":          {greets + "C? T1 AUTHENTICATE\nS: * CAPABILITY A (\n", "", fault.Protocol, "parenthesis"},
+		"( after login":           {greets + "C? H1 AUTHENTICATE\nS: H1 OK [CAPABILITY X (] a\n", "", fault.Protocol, "parenthesis"},
+		"( during login":          {greets + "C? H1 AUTHENTICATE\nS: * CAPABILITY A (\n", "", fault.Protocol, "parenthesis"},
 		"no capabilities":         {"S: * OK hi\nC: H1 CAPABILITY\nS: H1 OK done\n", "", fault.Protocol, "does not say what it can do"},
 		"CAPABILITY refused":      {"S: * OK hi\nC: H1 CAPABILITY\nS: H1 BAD no\n", "", fault.Protocol, "BAD no"},
 		"chatter":                 {"S: * OK hi\nC: H1 CAPABILITY\nS* 30000 \"* OK hi\\r\\n\"\n", "", fault.Protocol, "more answers"},
@@ -93,33 +93,33 @@ func TestDialFails(t *testing.T) {
 		"STARTTLS, no TLS":        {"S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hi\nC: H1 STARTTLS\nS: H1 OK go\nCLOSE\n", account.Detect, fault.TLS, "TLS"},
 		"login is disabled":       {"S: * OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hi\n", "", fault.TLS, "LOGINDISABLED"},
 		"disabled inside TLS":     {"S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hi\nC: H1 STARTTLS\nS: H1 OK go\nTLS\nC: H2 CAPABILITY\nS: * CAPABILITY IMAP4rev1 LOGINDISABLED\nS: H2 OK a\n", account.Detect, fault.AuthWithdrawn, "LOGINDISABLED"},
-		"wrong password":          {greets + "C? T1 AUTHENTICATE PLAIN " + plain + "\nS: T1 NO [AUTHENTICATIONFAILED] no\n", "", fault.Auth, "NO [AUTHENTICATIONFAILED] no"},
-		"a plain NO":              {greets + "C? T1 AUTHENTICATE\nS: T1 NO LOGIN failed.\n", "", fault.Auth, "LOGIN failed"},
-		"not authorized":          {greets + "C? T1 AUTHENTICATE\nS: T1 NO [authorizationfailed] no\n", "", fault.Auth, ""},
-		"expired":                 {greets + "C? T1 AUTHENTICATE\nS: T1 NO [EXPIRED] no\n", "", fault.Auth, ""},
-		"unavailable":             {greets + "C? T1 AUTHENTICATE\nS: T1 NO [UNAVAILABLE] later\n", "", fault.Unavailable, ""},
-		"in use":                  {greets + "C? T1 AUTHENTICATE\nS: T1 NO [INUSE] later\n", "", fault.InUse, ""},
-		"limit":                   {greets + "C? T1 AUTHENTICATE\nS: T1 NO [LIMIT] later\n", "", fault.Throttled, ""},
-		"throttled":               {greets + "C? T1 AUTHENTICATE\nS: T1 NO [THROTTLED x=1] later\n", "", fault.Throttled, ""},
-		"throttled by words":      {greets + "C? T1 AUTHENTICATE\nS: T1 NO [ALERT] Too many simultaneous connections. (Failure)\n", "", fault.Throttled, ""},
-		"Exchange":                {greets + "C? T1 AUTHENTICATE\nS: T1 BAD User is authenticated but not connected.\n", "", fault.Throttled, ""},
-		"over quota":              {greets + "C? T1 AUTHENTICATE\nS: T1 NO [OVERQUOTA] no\n", "", fault.RemoteQuota, ""},
-		"a bug":                   {greets + "C? T1 AUTHENTICATE\nS: T1 NO [SERVERBUG] ouch\n", "", fault.Unavailable, ""},
-		"TLS first":               {greets + "C? T1 AUTHENTICATE\nS: T1 NO [PRIVACYREQUIRED] no\n", "", fault.TLS, ""},
-		"BAD":                     {greets + "C? T1 AUTHENTICATE\nS: T1 BAD what\n", "", fault.Protocol, "BAD what"},
-		"BYE at login":            {greets + "C? T1 AUTHENTICATE\nS: * BYE [UNAVAILABLE] maintenance\nCLOSE\n", "", fault.Unavailable, "maintenance"},
-		"the password repeated":   {greets + "C? T1 AUTHENTICATE\nS: T1 NO user alice password " + canary + " is wrong\n", "", fault.Auth, "withheld"},
-		"a part of it, in caps":   {greets + "C? T1 AUTHENTICATE\nS: T1 NO " + strings.ToUpper(canary[:9]) + "\n", "", fault.Auth, "withheld"},
-		"the command repeated":    {greets + "C? T1 AUTHENTICATE\nS: T1 BAD AUTHENTICATE PLAIN " + plain + "\n", "", fault.Protocol, "withheld"},
-		"repeated in BYE":         {greets + "C? T1 AUTHENTICATE\nS: * BYE " + plain + "\nCLOSE\n", "", fault.Unavailable, "withheld"},
-		"repeated as garbage":     {greets + "C? T1 AUTHENTICATE\nS: \"" + canary + "\"\n", "", fault.Protocol, "withheld"},
-		"another tag":             {greets + "C? T1 AUTHENTICATE\nS: T9 OK in\n", "", fault.Protocol, "cannot be read"},
-		"a strange challenge":     {greets + "C? T1 AUTHENTICATE\nS: + Zm9v\n", "", fault.Protocol, "challenge"},
-		"more and more asked":     {"S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC: T1 AUTHENTICATE PLAIN\nS: + \nC: " + plain + "\nS: + \n", "", fault.Protocol, "initial response"},
-		"LOGIN refused":           {"S: * OK [CAPABILITY IMAP4rev1] hi\nC: T1 LOGIN \"alice\" \"" + canary + "\"\nS: T1 NO no\n", "", fault.Auth, ""},
+		"wrong password":          {greets + "C? H1 AUTHENTICATE PLAIN " + plain + "\nS: H1 NO [AUTHENTICATIONFAILED] no\n", "", fault.Auth, "NO [AUTHENTICATIONFAILED] no"},
+		"a plain NO":              {greets + "C? H1 AUTHENTICATE\nS: H1 NO LOGIN failed.\n", "", fault.Auth, "LOGIN failed"},
+		"not authorized":          {greets + "C? H1 AUTHENTICATE\nS: H1 NO [authorizationfailed] no\n", "", fault.Auth, ""},
+		"expired":                 {greets + "C? H1 AUTHENTICATE\nS: H1 NO [EXPIRED] no\n", "", fault.Auth, ""},
+		"unavailable":             {greets + "C? H1 AUTHENTICATE\nS: H1 NO [UNAVAILABLE] later\n", "", fault.Unavailable, ""},
+		"in use":                  {greets + "C? H1 AUTHENTICATE\nS: H1 NO [INUSE] later\n", "", fault.InUse, ""},
+		"limit":                   {greets + "C? H1 AUTHENTICATE\nS: H1 NO [LIMIT] later\n", "", fault.Throttled, ""},
+		"throttled":               {greets + "C? H1 AUTHENTICATE\nS: H1 NO [THROTTLED x=1] later\n", "", fault.Throttled, ""},
+		"throttled by words":      {greets + "C? H1 AUTHENTICATE\nS: H1 NO [ALERT] Too many simultaneous connections. (Failure)\n", "", fault.Throttled, ""},
+		"Exchange":                {greets + "C? H1 AUTHENTICATE\nS: H1 BAD User is authenticated but not connected.\n", "", fault.Throttled, ""},
+		"over quota":              {greets + "C? H1 AUTHENTICATE\nS: H1 NO [OVERQUOTA] no\n", "", fault.RemoteQuota, ""},
+		"a bug":                   {greets + "C? H1 AUTHENTICATE\nS: H1 NO [SERVERBUG] ouch\n", "", fault.Unavailable, ""},
+		"TLS first":               {greets + "C? H1 AUTHENTICATE\nS: H1 NO [PRIVACYREQUIRED] no\n", "", fault.TLS, ""},
+		"BAD":                     {greets + "C? H1 AUTHENTICATE\nS: H1 BAD what\n", "", fault.Protocol, "BAD what"},
+		"BYE at login":            {greets + "C? H1 AUTHENTICATE\nS: * BYE [UNAVAILABLE] maintenance\nCLOSE\n", "", fault.Unavailable, "maintenance"},
+		"the password repeated":   {greets + "C? H1 AUTHENTICATE\nS: H1 NO user alice password " + canary + " is wrong\n", "", fault.Auth, "withheld"},
+		"a part of it, in caps":   {greets + "C? H1 AUTHENTICATE\nS: H1 NO " + strings.ToUpper(canary[:9]) + "\n", "", fault.Auth, "withheld"},
+		"the command repeated":    {greets + "C? H1 AUTHENTICATE\nS: H1 BAD AUTHENTICATE PLAIN " + plain + "\n", "", fault.Protocol, "withheld"},
+		"repeated in BYE":         {greets + "C? H1 AUTHENTICATE\nS: * BYE " + plain + "\nCLOSE\n", "", fault.Unavailable, "withheld"},
+		"repeated as garbage":     {greets + "C? H1 AUTHENTICATE\nS: \"" + canary + "\"\n", "", fault.Protocol, "withheld"},
+		"another tag":             {greets + "C? H1 AUTHENTICATE\nS: T8 OK in\n", "", fault.Protocol, "not an answer"},
+		"a strange challenge":     {greets + "C? H1 AUTHENTICATE\nS: + Zm9v\nC: *\n", "", fault.Protocol, "challenge"},
+		"more and more asked":     {"S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC: H1 AUTHENTICATE PLAIN\nS: + \nC: " + plain + "\nS: + \nC: *\n", "", fault.Protocol, "challenge"},
+		"LOGIN refused":           {"S: * OK [CAPABILITY IMAP4rev1] hi\nC: H1 LOGIN \"alice\" \"" + canary + "\"\nS: H1 NO no\n", "", fault.Auth, ""},
 		"silence at the greeting": {"", "", fault.Timeout, "no answer from the server within 300ms"},
-		"silence at login":        {greets + "C? T1 AUTHENTICATE\n", "", fault.Timeout, "no answer"},
-		"chatter at login":        {greets + "C? T1 AUTHENTICATE\nS: * OK Hang in there..\n", "", fault.Timeout, "no answer"},
+		"silence at login":        {greets + "C? H1 AUTHENTICATE\n", "", fault.Timeout, "no answer"},
+		"chatter at login":        {greets + "C? H1 AUTHENTICATE\nS: * OK Hang in there..\n", "", fault.Timeout, "no answer"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -147,8 +147,8 @@ func TestDialFails(t *testing.T) {
 
 func TestBackoffTimeOfExchange(t *testing.T) {
 	t.Parallel()
-	script := testenv.NewScript(t, greets+"C? T1 AUTHENTICATE\n"+
-		"S: T1 NO Request is throttled. Suggested Backoff Time: 299963 milliseconds\n")
+	script := testenv.NewScript(t, greets+"C? H1 AUTHENTICATE\n"+
+		"S: H1 NO Request is throttled. Suggested Backoff Time: 299963 milliseconds\n")
 	_, err := imap.Dial(t.Context(), dialer(nil), local(script.Port))
 	failsWith(t, err, fault.Throttled, "throttled")
 	if wait := time.Until(fault.UntilOf(err)); wait < 290*time.Second || wait > 300*time.Second {
@@ -167,31 +167,31 @@ func TestCredentialsThatWouldInject(t *testing.T) {
 func TestWaysToSignIn(t *testing.T) {
 	t.Parallel()
 	plain := base64.StdEncoding.EncodeToString([]byte("\x00alice\x00" + canary))
-	const after = "S: T1 OK [CAPABILITY IMAP4rev1] in\nC: T2 LOGOUT\nS: * BYE bye\nS: T2 OK done\n"
+	const in = " OK [CAPABILITY IMAP4rev1] in\nC: T1 LOGOUT\nS: * BYE bye\nS: T1 OK done\n"
+	const after = "S: H1" + in
 	for name, tt := range map[string]struct {
 		dialogue, password string
 		mode               account.TLSMode
 	}{
-		"SASL-IR": {dialogue: greets + "C: T1 AUTHENTICATE PLAIN " + plain + "\n" + after},
-		"PLAIN":   {dialogue: "S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC: T1 AUTHENTICATE PLAIN\nS: + \nC: " + plain + "\n" + after},
+		"SASL-IR": {dialogue: greets + "C: H1 AUTHENTICATE PLAIN " + plain + "\n" + after},
+		"PLAIN":   {dialogue: "S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nC: H1 AUTHENTICATE PLAIN\nS: + \nC: " + plain + "\n" + after},
 		"PLAIN where LOGIN is disabled": {dialogue: "S: * OK [CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=PLAIN SASL-IR] hi\n" +
-			"C: T1 AUTHENTICATE PLAIN " + plain + "\n" + after},
-		"LOGIN": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC: T1 LOGIN \"alice\" \"" + canary + "\"\n" + after},
-		"LOGIN with a literal": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC: T1 LOGIN \"alice\" {3}\nS: + go on\nC: ü\"\n" + after,
+			"C: H1 AUTHENTICATE PLAIN " + plain + "\n" + after},
+		"LOGIN": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC: H1 LOGIN \"alice\" \"" + canary + "\"\n" + after},
+		"LOGIN with a literal": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC: H1 LOGIN \"alice\" {3}\nS: + go on\nC: ü\"\n" + after,
 			password: "ü\""},
-		"quotes": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC: T1 LOGIN \"alice\" \"a\\\"\\\\ b\"\n" + after, password: `a"\ b`},
+		"quotes": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC: H1 LOGIN \"alice\" \"a\\\"\\\\ b\"\n" + after, password: `a"\ b`},
 		"capabilities asked before": {dialogue: "S: * OK hi\nC: H1 CAPABILITY\nS: * CAPABILITY IMAP4rev1  SASL-IR AUTH=PLAIN \"x\" {3}\nS: H1 OK done\n" +
-			"C: T1 AUTHENTICATE PLAIN " + plain + "\n" + after},
-		"capabilities asked after": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC? T1 LOGIN\nS: T1 OK in\n" +
-			"C: T2 CAPABILITY\nC: T3 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: T2 OK done\nS: * CAPABILITY IMAP4rev1\nS: T3 OK done\n" +
-			"C: T4 LOGOUT\nS: T4 OK done\n"},
-		"ID": {dialogue: greets + "C? T1 AUTHENTICATE\nS: T1 OK [CAPABILITY IMAP4rev1 ID] in\nC: T2 ID (\"name\" \"mailferry\" \"version\" \"1\")\n" +
-			"C: T3 LOGOUT\nS: * ID (\"name\" NIL)\nS: T2 OK done\nS: T3 OK done\n"},
-		"no STARTTLS": {dialogue: greets + "C: H1 CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\nS: H1 OK done\nC? T1 AUTHENTICATE\n" + after,
+			"C: H2 AUTHENTICATE PLAIN " + plain + "\nS: H2" + in},
+		"capabilities asked after": {dialogue: "S: * OK [CAPABILITY IMAP4rev1] hi\nC? H1 LOGIN\nS: H1 OK in\n" +
+			"C: H2 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: H2 OK done\nC: T1 LOGOUT\nS: T1 OK done\n"},
+		"ID": {dialogue: greets + "C? H1 AUTHENTICATE\nS: H1 OK [CAPABILITY IMAP4rev1 ID] in\nC: T1 ID (\"name\" \"mailferry\" \"version\" \"1\")\n" +
+			"C: T2 LOGOUT\nS: * ID (\"name\" NIL)\nS: T1 OK done\nS: T2 OK done\n"},
+		"no STARTTLS": {dialogue: greets + "C: H1 CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\nS: H1 OK done\nC? H2 AUTHENTICATE\nS: H2" + in,
 			mode: account.Detect},
 		"STARTTLS": {dialogue: "S: * OK hi\nC: H1 CAPABILITY\nS: * CAPABILITY IMAP4rev1 starttls\nS: * OK forget this\nS: H1 OK done\n" +
-			"C: H2 STARTTLS\nS: H2 OK go\nTLS\nC: H3 CAPABILITY\nS: * CAPABILITY IMAP4rev1 auth=plain sasl-ir\nS: H3 OK done\nC? T1 AUTHENTICATE PLAIN " +
-			plain + "\n" + after, mode: account.Detect},
+			"C: H2 STARTTLS\nS: H2 OK go\nTLS\nC: H3 CAPABILITY\nS: * CAPABILITY IMAP4rev1 auth=plain sasl-ir\nS: H3 OK done\nC? H4 AUTHENTICATE PLAIN " +
+			plain + "\nS: H4" + in, mode: account.Detect},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -217,7 +217,7 @@ func TestWaysToSignIn(t *testing.T) {
 
 func TestList(t *testing.T) {
 	t.Parallel()
-	const examine = signs + "C: T2 EXAMINE INBOX\n"
+	const examine = signs + "C: T1 EXAMINE INBOX\n"
 	for name, tt := range map[string]struct {
 		dialogue string
 		kind     fault.Kind
@@ -225,31 +225,31 @@ func TestList(t *testing.T) {
 		uids     string
 	}{
 		"three":              {dialogue: listed, uids: "[5 6 9]"},
-		"none costs nothing": {dialogue: examine + "S: * 0 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: T2 OK done\n", uids: "[]"},
-		"no UIDVALIDITY":     {dialogue: examine + "S: * 0 EXISTS\nS: T2 OK done\n", kind: fault.Protocol, text: "UIDVALIDITY"},
-		"UIDVALIDITY 0":      {dialogue: examine + "S: * 0 EXISTS\nS: * OK [UIDVALIDITY 0] x\nS: T2 OK done\n", kind: fault.Protocol, text: "UIDVALIDITY"},
-		"a huge UIDVALIDITY": {dialogue: examine + "S: * 0 EXISTS\nS: * OK [UIDVALIDITY 4294967296] x\nS: T2 OK done\n", kind: fault.Protocol, text: "UIDVALIDITY"},
-		"no EXISTS":          {dialogue: examine + "S: * OK [UIDVALIDITY 7] ok\nS: T2 OK done\n", kind: fault.Protocol, text: "how many"},
-		"a huge EXISTS":      {dialogue: examine + "S: * 4294967296 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: T2 OK done\n", kind: fault.Protocol, text: "how many"},
-		"no such mailbox":    {dialogue: examine + "S: T2 NO [NONEXISTENT] no\n", kind: fault.NotFound, text: "no"},
-		"refused":            {dialogue: examine + "S: T2 NO Unsafe Login. Please contact us\n", kind: fault.Unavailable, text: "Unsafe Login"},
-		"one is missing":     {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: T3 OK done\n", uids: "[5]", text: "3 messages and lists 1"},
-		"no order":           {dialogue: lists + "S: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: * 1 FETCH (RFC822.SIZE 3 UID 5)\nS: * 2 FETCH (UID 6 RFC822.SIZE 3)\nS: T3 OK done\n", uids: "[5 6 9]"},
-		"one comes twice":    {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * 2 FETCH (UID 5 RFC822.SIZE 3)\nS: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: T3 OK done\n", uids: "[5 9]", text: "lists 2"},
-		"no UID":             {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * 2 FETCH (RFC822.SIZE 3)\nS: * 3 FETCH (UID 0 RFC822.SIZE 3)\nS: T3 OK done\n", uids: "[5]", text: "lists 1"},
-		"one goes meanwhile": {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * 2 EXPUNGE\nS: * 2 FETCH (UID 9 RFC822.SIZE 3)\nS: T3 OK done\n", uids: "[5 9]"},
+		"none costs nothing": {dialogue: examine + "S: * 0 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: T1 OK done\n", uids: "[]"},
+		"no UIDVALIDITY":     {dialogue: examine + "S: * 0 EXISTS\nS: T1 OK done\n", kind: fault.Protocol, text: "UIDVALIDITY"},
+		"UIDVALIDITY 0":      {dialogue: examine + "S: * 0 EXISTS\nS: * OK [UIDVALIDITY 0] x\nS: T1 OK done\n", kind: fault.Protocol, text: "UIDVALIDITY"},
+		"a huge UIDVALIDITY": {dialogue: examine + "S: * 0 EXISTS\nS: * OK [UIDVALIDITY 4294967296] x\nS: T1 OK done\n", kind: fault.Protocol, text: "UIDVALIDITY"},
+		"no EXISTS":          {dialogue: examine + "S: * OK [UIDVALIDITY 7] ok\nS: T1 OK done\n", kind: fault.Protocol, text: "how many"},
+		"a huge EXISTS":      {dialogue: examine + "S: * 4294967296 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: T1 OK done\n", kind: fault.Protocol, text: "how many"},
+		"no such mailbox":    {dialogue: examine + "S: T1 NO [NONEXISTENT] no\n", kind: fault.NotFound, text: "no"},
+		"refused":            {dialogue: examine + "S: T1 NO Unsafe Login. Please contact us\n", kind: fault.Unavailable, text: "Unsafe Login"},
+		"one is missing":     {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: T2 OK done\n", uids: "[5]", text: "3 messages and lists 1"},
+		"no order":           {dialogue: lists + "S: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: * 1 FETCH (RFC822.SIZE 3 UID 5)\nS: * 2 FETCH (UID 6 RFC822.SIZE 3)\nS: T2 OK done\n", uids: "[5 6 9]"},
+		"one comes twice":    {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * 2 FETCH (UID 5 RFC822.SIZE 3)\nS: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: T2 OK done\n", uids: "[5 9]", text: "lists 2"},
+		"no UID":             {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * 2 FETCH (RFC822.SIZE 3)\nS: * 3 FETCH (UID 0 RFC822.SIZE 3)\nS: T2 OK done\n", uids: "[5]", text: "lists 1"},
+		"one goes meanwhile": {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * 2 EXPUNGE\nS: * 2 FETCH (UID 9 RFC822.SIZE 3)\nS: T2 OK done\n", uids: "[5 9]"},
 		"flags change":       {dialogue: lists + "S: * 1 FETCH (FLAGS (\\Seen) UID 5)\n" + strings.TrimPrefix(listed, lists), uids: "[5 6 9]"},
-		"NO in between":      {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: T3 NO some are gone\n", uids: "[5]", text: "some are gone"},
-		"NO at once":         {dialogue: lists + "S: T3 NO [SERVERBUG] ouch\n", kind: fault.Unavailable, text: "ouch"},
-		"throttled":          {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: T3 NO [LIMIT] slow down\n", kind: fault.Throttled, text: "slow down"},
+		"NO in between":      {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: T2 NO some are gone\n", uids: "[5]", text: "some are gone"},
+		"NO at once":         {dialogue: lists + "S: T2 NO [SERVERBUG] ouch\n", kind: fault.Unavailable, text: "ouch"},
+		"throttled":          {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: T2 NO [LIMIT] slow down\n", kind: fault.Throttled, text: "slow down"},
 		"BYE":                {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nS: * BYE [THROTTLED] enough\nCLOSE\n", kind: fault.Throttled, text: "enough"},
 		"cut":                {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3)\nCLOSE\n", kind: fault.Network, text: "closed"},
 		"answers nobody knows": {dialogue: lists + "S: * VANISHED (EARLIER) 41,43:116\nS: * ENABLED (\nS: * XLIST (\\Inbox) \"/\" {5}\nS: INBOX\n" +
-			"S: * ESEARCH (TAG \"T3\") UID ALL 1:4294967295\nS: * OK [X-STRANGE (] hm\nS: * OK [ALERT open\nS: * NO not ]\nS: * FLAGS (\nS: * 17 WHAT (\n" +
+			"S: * ESEARCH (TAG \"T2\") UID ALL 1:4294967295\nS: * OK [X-STRANGE (] hm\nS: * OK [ALERT open\nS: * NO not ]\nS: * FLAGS (\nS: * 17 WHAT (\n" +
 			"S: * LIST (\"a\nS: * STATUS x y\nS: * ID (\"a\" NIL)\nS: * OK\nS: * \nS: * 99999999999999 EXISTS\n" + strings.TrimPrefix(listed, lists), uids: "[5 6 9]"},
 		"items nobody asked for": {dialogue: lists + "S: * 1 FETCH (MODSEQ (12) UID 5 ENVELOPE (\"x)\" {4}\nS: (\"\") NIL (NIL)) X-GM-LABELS (\"\\\\Inbox\" a)  RFC822.SIZE 3 BODY[HEADER.FIELDS (\"]\")] {2}\n" +
-			"S: hi BODY[]<0> NIL)\nS: * 2 FETCH (UID 6 RFC822.SIZE 99999999999999999999)\nS: * 3 FETCH (RFC822.SIZE 3 INTERNALDATE \"\" UID 9 EMPTY \"\")\nS: T3 OK done\n", uids: "[5 6 9]"},
-		"what cannot be read": {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3\nS: * 2 FETCH (UID 6 RFC822.SIZE 3)\nS: * 3 FETCH (UID 9 \"x {3}\nS: abc)\nS: * 3 FETCH UID 9\nS: T3 OK done\n",
+			"S: hi BODY[]<0> NIL)\nS: * 2 FETCH (UID 6 RFC822.SIZE 99999999999999999999)\nS: * 3 FETCH (RFC822.SIZE 3 INTERNALDATE \"\" UID 9 EMPTY \"\")\nS: T2 OK done\n", uids: "[5 6 9]"},
+		"what cannot be read": {dialogue: lists + "S: * 1 FETCH (UID 5 RFC822.SIZE 3\nS: * 2 FETCH (UID 6 RFC822.SIZE 3)\nS: * 3 FETCH (UID 9 \"x {3}\nS: abc)\nS: * 3 FETCH UID 9\nS: T2 OK done\n",
 			uids: "[6]", text: "lists 1"},
 		"no response":       {dialogue: lists + "S: hello there\n", kind: fault.Protocol, text: "not a response: hello there"},
 		"a blank line":      {dialogue: lists + "S: \n", kind: fault.Protocol, text: "not a response"},
@@ -283,8 +283,8 @@ func TestList(t *testing.T) {
 
 func TestListOfTooMany(t *testing.T) {
 	t.Parallel()
-	script := testenv.NewScript(t, opens+"C: T3 FETCH 2:3 (UID RFC822.SIZE)\nS: * 2 FETCH (UID 6 RFC822.SIZE 3)\n"+
-		"S: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: T3 OK done\n")
+	script := testenv.NewScript(t, opens+"C: T2 FETCH 2:3 (UID RFC822.SIZE)\nS: * 2 FETCH (UID 6 RFC822.SIZE 3)\n"+
+		"S: * 3 FETCH (UID 9 RFC822.SIZE 3)\nS: T2 OK done\n")
 	d := dialer(nil)
 	d.Limits.List = 2
 	l, err := session(t, d, local(script.Port)).List(t.Context())

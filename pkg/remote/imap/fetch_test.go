@@ -33,7 +33,7 @@ func outcome(f remote.Fetched) string {
 
 func TestFetch(t *testing.T) {
 	t.Parallel()
-	const ok = "S: T4 OK done\n"
+	const ok = "S: T3 OK done\n"
 	all := five + six + nine + ok
 	for name, tt := range map[string]struct {
 		dialogue string // after the command
@@ -67,7 +67,7 @@ func TestFetch(t *testing.T) {
 		"unreadable at the end":  {dialogue: five + "S: * 2 FETCH (UID 6 BODY[] {3}\nS: def \"oops\n" + nine + ok, want: "abc def ghi"},
 		"unreadable before":      {dialogue: five + "S: * 2 FETCH (UID 6 \"oops BODY[] {3}\nS: def)\n" + nine + ok, want: "abc !not-found ghi"},
 		"answers nobody knows":   {dialogue: five + "S: * VANISHED 3\nS: * 4 EXISTS\nS: * 1 RECENT\nS: * 9 FETCH (FLAGS (\\Seen))\n" + six + "S: * 1 EXPUNGE\n" + nine + ok, want: "abc def ghi"},
-		"NO after all":           {dialogue: five + six + nine + "S: T4 NO some failed\n", want: "abc def ghi"},
+		"NO after all":           {dialogue: five + six + nine + "S: T3 NO some failed\n", want: "abc def ghi"},
 		"cut in a body":          {dialogue: five + "S: * 2 FETCH (UID 6 BODY[] {300}\nS: def\nCLOSE\n", want: "abc def\r\n…!network", kind: fault.Network, text: "closed"},
 		"cut at the end":         {dialogue: five + six + nine + "CLOSE\n", want: "abc def ghi", kind: fault.Network, text: "closed"},
 		"silent in a body":       {dialogue: five + "S: * 2 FETCH (UID 6 BODY[] {300}\nS: def\n", want: "abc def\r\n…!timeout", kind: fault.Timeout, text: "no answer"},
@@ -78,20 +78,20 @@ func TestFetch(t *testing.T) {
 		"a literal too short":    {dialogue: five + "S: * 2 FETCH (UID 6 BODY[] {2}\nS: def)\n" + nine + ok, want: "abc de ghi"},
 		"lines out of nowhere":   {dialogue: five + "S: hello\n", want: "abc", kind: fault.Protocol, text: "not a response: hello"},
 		"an endless line":        {dialogue: five + "S* 100000 \"* 2 FETCH (UID 6 \"\n", want: "abc", kind: fault.Protocol, text: "a line of more than"},
-		"throttled":              {dialogue: five + "S: T4 NO [THROTTLED] later\n", want: "abc", kind: fault.Throttled, text: "later"},
-		"a quota":                {dialogue: five + "S: T4 NO [OVERQUOTA] tomorrow\n", want: "abc", kind: fault.RemoteQuota, text: "tomorrow"},
-		"the rest one by one": {dialogue: five + "S: T4 NO some failed\nC? T5 UID FETCH 6 (UID \n" + six + "S: T5 OK done\n" +
-			"C? T6 UID FETCH 9 (UID \n" + nine + "S: T6 OK done\n", want: "abc def ghi"},
-		"plainer and plainer": {dialogue: five + "S: T4 NO some failed\n" +
-			"C? T5 UID FETCH 6 (UID \nS: T5 NO no date\nC: T6 UID FETCH 6 (UID FLAGS BODY.PEEK[])\nS: T6 BAD no flags\n" +
-			"C: T7 UID FETCH 6 (UID BODY.PEEK[])\n" + six + "S: T7 OK done\nC? T8 UID FETCH 9 (UID \n" + nine + "S: T8 OK done\n", want: "abc def ghi"},
-		"one is refused": {dialogue: five + "S: T4 NO some failed\n" +
-			"C? T5 UID FETCH 6 (\nS: T5 NO [UNAVAILABLE] a\nC: T6 UID FETCH 6 (UID FLAGS BODY.PEEK[])\nS: T6 NO [UNAVAILABLE] b\n" +
-			"C: T7 UID FETCH 6 (UID BODY.PEEK[])\nS: T7 NO [UNAVAILABLE] c\nC? T8 UID FETCH 9 (UID \n" + nine + "S: T8 OK done\n", want: "abc !unavailable ghi"},
+		"throttled":              {dialogue: five + "S: T3 NO [THROTTLED] later\n", want: "abc", kind: fault.Throttled, text: "later"},
+		"a quota":                {dialogue: five + "S: T3 NO [OVERQUOTA] tomorrow\n", want: "abc", kind: fault.RemoteQuota, text: "tomorrow"},
+		"the rest one by one": {dialogue: five + "S: T3 NO some failed\nC? T4 UID FETCH 6 (UID \n" + six + "S: T4 OK done\n" +
+			"C? T5 UID FETCH 9 (UID \n" + nine + "S: T5 OK done\n", want: "abc def ghi"},
+		"plainer and plainer": {dialogue: five + "S: T3 NO some failed\n" +
+			"C? T4 UID FETCH 6 (UID \nS: T4 NO no date\nC: T5 UID FETCH 6 (UID FLAGS BODY.PEEK[])\nS: T5 BAD no flags\n" +
+			"C: T6 UID FETCH 6 (UID BODY.PEEK[])\n" + six + "S: T6 OK done\nC? T7 UID FETCH 9 (UID \n" + nine + "S: T7 OK done\n", want: "abc def ghi"},
+		"one is refused": {dialogue: five + "S: T3 NO some failed\n" +
+			"C? T4 UID FETCH 6 (\nS: T4 NO [UNAVAILABLE] a\nC: T5 UID FETCH 6 (UID FLAGS BODY.PEEK[])\nS: T5 NO [UNAVAILABLE] b\n" +
+			"C: T6 UID FETCH 6 (UID BODY.PEEK[])\nS: T6 NO [UNAVAILABLE] c\nC? T7 UID FETCH 9 (UID \n" + nine + "S: T7 OK done\n", want: "abc !unavailable ghi"},
 		"large, the UID last": {dialogue: five + "S: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 6)\n" + nine + ok +
-			"C? T5 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 6)\nS: T5 OK done\n", want: "abc x*600000 ghi"},
+			"C? T4 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 6)\nS: T4 OK done\n", want: "abc x*600000 ghi"},
 		"large, nobody's": {dialogue: five + "S: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS: )\n" + nine + ok +
-			"C? T5 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 7)\nS: T5 OK done\n", want: "abc x*600000…!protocol ghi"},
+			"C? T4 UID FETCH 6 (UID \nS: * 2 FETCH (BODY[] {600000}\nS* 6000 \"" + hundred + "\"\nS:  UID 7)\nS: T4 OK done\n", want: "abc x*600000…!protocol ghi"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
+	"github.com/mailferry/mailferry/pkg/remote/sasl"
 )
 
 // inbox is the mailbox that is collected.
@@ -38,6 +39,8 @@ type session struct {
 	wire   *wire
 	client *imapclient.Client
 	caps   goimap.CapSet // after login
+	// mechanism is how the session signs in.
+	mechanism sasl.Mechanism
 	// selected is what EXAMINE or SELECT said last, nil before.
 	selected *goimap.SelectData
 	fetch    atomic.Pointer[fetch] // the Fetch under way
@@ -48,7 +51,7 @@ var _ remote.Session = (*session)(nil)
 
 // Info says how the session is connected.
 func (s *session) Info() remote.Info {
-	return remote.Info{TLS: s.conn.TLS(), Address: s.conn.RemoteAddr().String()}
+	return remote.Info{TLS: s.conn.TLS(), Address: s.conn.RemoteAddr().String(), Mechanism: string(s.mechanism)}
 }
 
 // Close says LOGOUT and waits a moment for the answer. Nothing hangs on it: deletions are done already.

@@ -45,12 +45,12 @@ func outcomes(t *testing.T, s remote.Session, all []remote.Item) (string, error)
 
 func TestWindows(t *testing.T) {
 	t.Parallel()
-	const asks = opens + "C? T3 UID FETCH 5 (\nC? T4 UID FETCH 6 (\nC? T5 UID FETCH 9 (\n"
+	const asks = opens + "C? T2 UID FETCH 5 (\nC? T3 UID FETCH 6 (\nC? T4 UID FETCH 9 (\n"
 	for name, tt := range map[string]struct{ dialogue, want string }{
-		"are asked for ahead": {asks + five + "S: T3 OK a\n" + six + "S: T4 OK a\n" + nine + "S: T5 OK a\n", "5:abc 6:def 9:ghi"},
-		"in any order":        {asks + nine + "S: T5 OK a\n" + six + five + "S: T4 OK a\nS: T3 OK a\n", "9:ghi 6:def 5:abc"},
-		"one is refused": {asks + five + "S: T3 OK a\nS: T4 NO a\n" + nine + "S: T5 OK a\nC: T6 UID FETCH 6 (UID FLAGS BODY.PEEK[])\n" +
-			six + "S: T6 OK a\n", "5:abc 9:ghi 6:def"},
+		"are asked for ahead": {asks + five + "S: T2 OK a\n" + six + "S: T3 OK a\n" + nine + "S: T4 OK a\n", "5:abc 6:def 9:ghi"},
+		"in any order":        {asks + nine + "S: T4 OK a\n" + six + five + "S: T3 OK a\nS: T2 OK a\n", "9:ghi 6:def 5:abc"},
+		"one is refused": {asks + five + "S: T2 OK a\nS: T3 NO a\n" + nine + "S: T4 OK a\nC: T5 UID FETCH 6 (UID FLAGS BODY.PEEK[])\n" +
+			six + "S: T5 OK a\n", "5:abc 9:ghi 6:def"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,7 +68,7 @@ func TestWindows(t *testing.T) {
 // TestWindowsByOctets asks for large messages one by one, whatever their number.
 func TestWindowsByOctets(t *testing.T) {
 	t.Parallel()
-	script := testenv.NewScript(t, opens+"C? T3 UID FETCH 5:6 (\nC? T4 UID FETCH 9 (\n"+five+six+"S: T3 OK a\n"+nine+"S: T4 OK a\n")
+	script := testenv.NewScript(t, opens+"C? T2 UID FETCH 5:6 (\nC? T3 UID FETCH 9 (\n"+five+six+"S: T2 OK a\n"+nine+"S: T3 OK a\n")
 	all := items(5, 6, 9)
 	all[0].Size, all[1].Size, all[2].Size = 4<<20, 4<<20, 1
 	got, err := outcomes(t, session(t, dialer(nil), local(script.Port)), all)
@@ -80,9 +80,9 @@ func TestWindowsByOctets(t *testing.T) {
 // TestOutOfOrder refuses message after message: the session ends before it has tried them all.
 func TestOutOfOrder(t *testing.T) {
 	t.Parallel()
-	d := opens + "C? T3 UID FETCH 1:40 (\nS: T3 NO a\n"
-	for n := 4; n < 4+3*16; n++ {
-		d += fmt.Sprintf("C? T%d UID FETCH %d (UID \nS: T%d NO [UNAVAILABLE] b\n", n, (n-4)/3+1, n)
+	d := opens + "C? T2 UID FETCH 1:40 (\nS: T2 NO a\n"
+	for n := 3; n < 3+3*16; n++ {
+		d += fmt.Sprintf("C? T%d UID FETCH %d (UID \nS: T%d NO [UNAVAILABLE] b\n", n, (n-3)/3+1, n)
 	}
 	script := testenv.NewScript(t, d)
 	var uids []uint32
@@ -99,7 +99,7 @@ func TestOutOfOrder(t *testing.T) {
 
 func TestItemsThatCannotBeAskedFor(t *testing.T) {
 	t.Parallel()
-	script := testenv.NewScript(t, opens+"C? T3 UID FETCH 5 (\n"+five+"S: T3 OK a\n")
+	script := testenv.NewScript(t, opens+"C? T2 UID FETCH 5 (\n"+five+"S: T2 OK a\n")
 	d := dialer(nil)
 	d.Limits.Message = 100
 	all := append(items(5, 5, 6, 0, 9, 11), remote.Item{UIDValidity: 7, UID: 12})
@@ -116,7 +116,7 @@ func TestItemsThatCannotBeAskedFor(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("S* 8192 \"0123456789abcdef\"\n", 32)
-	script := testenv.NewScript(t, fetches+"S: * 1 FETCH (UID 5 BODY[] {4194304}\n"+big+"S: )\n"+six+nine+"S: T4 OK a\n")
+	script := testenv.NewScript(t, fetches+"S: * 1 FETCH (UID 5 BODY[] {4194304}\n"+big+"S: )\n"+six+nine+"S: T3 OK a\n")
 	d := dialer(nil)
 	d.Limits.Command, d.Limits.Idle = time.Second, time.Second
 	s := session(t, d, local(script.Port))
@@ -170,7 +170,7 @@ func TestDrip(t *testing.T) {
 // TestEachPanics leaves nothing running behind a panic of each.
 func TestEachPanics(t *testing.T) {
 	t.Parallel()
-	script := testenv.NewScript(t, fetches+five+six+nine+"S: T4 OK a\n")
+	script := testenv.NewScript(t, fetches+five+six+nine+"S: T3 OK a\n")
 	s := session(t, dialer(nil), local(script.Port))
 	l, err := s.List(t.Context())
 	if err != nil {

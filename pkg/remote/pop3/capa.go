@@ -18,6 +18,7 @@ type capabilities struct {
 	known            bool // the server answers CAPA
 	stls, pipelining bool
 	top              bool
+	mechanisms       []string      // SASL (RFC 5034 §3)
 	expireZero       bool          // EXPIRE 0: what was RETRieved is gone
 	perUser          bool          // EXPIRE or LOGIN-DELAY differ by user: ask again after signing in
 	loginDelay       time.Duration // LOGIN-DELAY
@@ -63,6 +64,8 @@ func (c *capabilities) add(line string) {
 		c.stls = true
 	case "TOP":
 		c.top = true
+	case "SASL":
+		c.mechanisms = append(c.mechanisms, f[1:]...)
 	case "PIPELINING":
 		c.pipelining = true
 	case "EXPIRE":

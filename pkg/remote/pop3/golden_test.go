@@ -95,6 +95,10 @@ func settings(t *testing.T, dialogue string) (d remote.Dialer, target remote.Tar
 			d.Limits.Quiet = long
 		case "apop":
 			target.APOP = true
+		case "auth":
+			target.Auth = account.Auth(value)
+		case "token":
+			target.Token, target.Password = value, value
 		case "user":
 			target.Username = value
 		case "password":
@@ -138,6 +142,9 @@ func outcome(t *testing.T, d remote.Dialer, target remote.Target, fetch bool) st
 	}
 	defer s.Abort()
 	fmt.Fprintf(&b, "= tls %s, consumes %v\n", s.Info().TLS, s.Info().Consumes)
+	if m := s.Info().Mechanism; m != "password command" && m != "APOP" {
+		fmt.Fprintf(&b, "= signed in with %s\n", m)
+	}
 	l, err := s.List(t.Context())
 	if !say("list", err) {
 		return b.String()

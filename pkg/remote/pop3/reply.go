@@ -21,7 +21,7 @@ var codes = map[string]fault.Kind{
 // refusal is the error of a -ERR: its kind by code and words, or otherwise. A server's LOGIN-DELAY says for
 // how long it refuses.
 func (s *session) refusal(op string, otherwise fault.Kind) error {
-	text := strings.TrimSpace(strings.TrimPrefix(string(s.t.status), "-ERR"))
+	text := s.t.text()
 	m := remote.Understand(codes[codeOf(text)], text, time.Now())
 	e := &fault.Error{Kind: m.Kind, Op: op, Err: refused(s.t.quote(text)), Until: m.Until}
 	if m.Kind == fault.None {

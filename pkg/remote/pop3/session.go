@@ -6,7 +6,7 @@
 //
 //  1. connect, with Direct in TLS;
 //  2. greeting, CAPA, and with Detect STLS where it is offered, then CAPA again;
-//  3. USER and PASS, or APOP;
+//  3. AUTH (RFC 5034), USER and PASS, or APOP;
 //  4. STAT, UIDL and LIST, checked against each other;
 //  5. RETR in a window, then DELE in a window;
 //  6. QUIT: only its +OK makes deletions true.
@@ -24,6 +24,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
+	"github.com/mailferry/mailferry/pkg/remote/sasl"
 )
 
 // session is a remote.Session.
@@ -38,6 +39,8 @@ type session struct {
 	blind bool
 	// gmail is a server that drops what was read when the session ends well, and lists a part at a time.
 	gmail bool
+	// mechanism is how the session signs in.
+	mechanism sasl.Mechanism
 }
 
 // Dial opens a session: connect, secure, sign in. ctx bounds Dial alone. Where the server drops the connection
@@ -108,7 +111,10 @@ func (s *session) greetingError(err error) error {
 
 // Info says how the session is connected.
 func (s *session) Info() remote.Info {
-	return remote.Info{TLS: s.t.TLS(), Address: s.t.RemoteAddr().String(), LoginDelay: s.caps.loginDelay, Consumes: s.caps.expireZero || s.gmail}
+	return remote.Info{
+		TLS: s.t.TLS(), Address: s.t.RemoteAddr().String(), Mechanism: string(s.mechanism), LoginDelay: s.caps.loginDelay,
+		Consumes: s.caps.expireZero || s.gmail,
+	}
 }
 
 // enter begins a method: the session must be alive, and ends with ctx until leave is called.

@@ -3,6 +3,7 @@ package pop3
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"strings"
 
@@ -46,23 +47,66 @@ func (t *transport) Read(p []byte) (int, error) {
 
 // readStatus reads one reply line (RFC 1939 §3): "+OK" or "-ERR", then a space or the end, CRLF.
 func (t *transport) readStatus() error {
+	line, err := t.readLine()
+	if err != nil {
+		return err
+	}
+	if !isStatus(line) {
+		return t.notAReply(line)
+	}
+	t.status = append(t.status[:0], line...)
+	t.pending = append(append(t.pending[:0], line...), "\r\n"...)
+	return nil
+}
+
+// challenge reads the answer to a line of AUTH: a challenge (RFC 5034 §4, "+ " and base64), or with more
+// false the status that ends the exchange.
+func (t *transport) challenge() (octets []byte, more bool, err error) {
+	line, err := t.readLine()
+	if err != nil {
+		return nil, false, err
+	}
+	if isStatus(line) {
+		t.status = append(t.status[:0], line...)
+		return nil, false, nil
+	}
+	text, ok := bytes.CutPrefix(line, []byte("+"))
+	if !ok || len(text) > 0 && text[0] != ' ' {
+		return nil, false, t.notAReply(line)
+	}
+	octets, err = base64.StdEncoding.AppendDecode(nil, bytes.TrimSpace(text))
+	if err != nil {
+		return nil, false, fault.Errorf(fault.Protocol, "pop3 auth", "the server's challenge is not base64: %s", t.quote(string(text)))
+	}
+	return octets, true, nil
+}
+
+func (t *transport) notAReply(line []byte) error {
+	return fault.Errorf(fault.Protocol, "pop3 reply", "want +OK or -ERR, the server sent: %s", t.quote(string(line)))
+}
+
+// readLine reads a line that ends with CRLF and returns it without; it is valid until the next read.
+func (t *transport) readLine() ([]byte, error) {
 	if t.r.Buffered() == 0 || !t.lineBuffered() {
 		t.AnswerWithin(t.limits.Command)
 	}
 	line, err := t.r.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) || len(line) > t.limits.Line {
-		return fault.Errorf(fault.Protocol, "pop3 reply", "a line is longer than %d octets", t.limits.Line)
+		return nil, fault.Errorf(fault.Protocol, "pop3 reply", "a line is longer than %d octets", t.limits.Line)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
-	if !ok || !isStatus(text) {
-		return fault.Errorf(fault.Protocol, "pop3 reply", "want +OK or -ERR, the server sent: %s", t.quote(string(line)))
+	if !ok {
+		return nil, t.notAReply(line)
 	}
-	t.status = append(t.status[:0], text...)
-	t.pending = append(t.pending[:0], line...)
-	return nil
+	return text, nil
+}
+
+// text is what the status says behind -ERR.
+func (t *transport) text() string {
+	return strings.TrimSpace(strings.TrimPrefix(string(t.status), "-ERR"))
 }
 
 func (t *transport) lineBuffered() bool {

@@ -231,6 +231,84 @@ func (OnIndexLoss) EnumDescriptor() ([]byte, []int) {
 	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{3}
 }
 
+// AuthMethod says how a session signs in.
+type AuthMethod int32
+
+const (
+	AuthMethod_AUTH_METHOD_UNSPECIFIED AuthMethod = 0
+	// The strongest way that the server offers.
+	AuthMethod_AUTH_METHOD_AUTO AuthMethod = 1
+	// USER and PASS (POP3), the command LOGIN (IMAP).
+	AuthMethod_AUTH_METHOD_USER_PASS AuthMethod = 2
+	// SASL mechanisms; none gives way to another.
+	AuthMethod_AUTH_METHOD_PLAIN              AuthMethod = 3
+	AuthMethod_AUTH_METHOD_LOGIN              AuthMethod = 4
+	AuthMethod_AUTH_METHOD_CRAM_MD5           AuthMethod = 5
+	AuthMethod_AUTH_METHOD_SCRAM_SHA_1        AuthMethod = 6
+	AuthMethod_AUTH_METHOD_SCRAM_SHA_256      AuthMethod = 7
+	AuthMethod_AUTH_METHOD_SCRAM_SHA_1_PLUS   AuthMethod = 8
+	AuthMethod_AUTH_METHOD_SCRAM_SHA_256_PLUS AuthMethod = 9
+	// A token of an OAuth 2.0 provider, by OAUTHBEARER or XOAUTH2.
+	AuthMethod_AUTH_METHOD_OAUTH2 AuthMethod = 10
+)
+
+// Enum value maps for AuthMethod.
+var (
+	AuthMethod_name = map[int32]string{
+		0:  "AUTH_METHOD_UNSPECIFIED",
+		1:  "AUTH_METHOD_AUTO",
+		2:  "AUTH_METHOD_USER_PASS",
+		3:  "AUTH_METHOD_PLAIN",
+		4:  "AUTH_METHOD_LOGIN",
+		5:  "AUTH_METHOD_CRAM_MD5",
+		6:  "AUTH_METHOD_SCRAM_SHA_1",
+		7:  "AUTH_METHOD_SCRAM_SHA_256",
+		8:  "AUTH_METHOD_SCRAM_SHA_1_PLUS",
+		9:  "AUTH_METHOD_SCRAM_SHA_256_PLUS",
+		10: "AUTH_METHOD_OAUTH2",
+	}
+	AuthMethod_value = map[string]int32{
+		"AUTH_METHOD_UNSPECIFIED":        0,
+		"AUTH_METHOD_AUTO":               1,
+		"AUTH_METHOD_USER_PASS":          2,
+		"AUTH_METHOD_PLAIN":              3,
+		"AUTH_METHOD_LOGIN":              4,
+		"AUTH_METHOD_CRAM_MD5":           5,
+		"AUTH_METHOD_SCRAM_SHA_1":        6,
+		"AUTH_METHOD_SCRAM_SHA_256":      7,
+		"AUTH_METHOD_SCRAM_SHA_1_PLUS":   8,
+		"AUTH_METHOD_SCRAM_SHA_256_PLUS": 9,
+		"AUTH_METHOD_OAUTH2":             10,
+	}
+)
+
+func (x AuthMethod) Enum() *AuthMethod {
+	p := new(AuthMethod)
+	*p = x
+	return p
+}
+
+func (x AuthMethod) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AuthMethod) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailferry_v1_account_proto_enumTypes[4].Descriptor()
+}
+
+func (AuthMethod) Type() protoreflect.EnumType {
+	return &file_mailferry_v1_account_proto_enumTypes[4]
+}
+
+func (x AuthMethod) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AuthMethod.Descriptor instead.
+func (AuthMethod) EnumDescriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{4}
+}
+
 // Account is a remote account: what to collect, from where, when, to whom.
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -271,8 +349,10 @@ type Account struct {
 	TlsCa string `protobuf:"bytes,21,opt,name=tls_ca,json=tlsCa,proto3" json:"tls_ca,omitempty"`
 	// Take any certificate. Only where the domain permits it.
 	TlsAllowInvalid bool `protobuf:"varint,22,opt,name=tls_allow_invalid,json=tlsAllowInvalid,proto3" json:"tls_allow_invalid,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Unset: auto.
+	Auth          AuthMethod `protobuf:"varint,40,opt,name=auth,proto3,enum=mailferry.v1.AuthMethod" json:"auth,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -457,6 +537,13 @@ func (x *Account) GetTlsAllowInvalid() bool {
 		return x.TlsAllowInvalid
 	}
 	return false
+}
+
+func (x *Account) GetAuth() AuthMethod {
+	if x != nil {
+		return x.Auth
+	}
+	return AuthMethod_AUTH_METHOD_UNSPECIFIED
 }
 
 // Domain is a tenant of the hosting provider.
@@ -707,7 +794,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x06\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x06\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -735,7 +822,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"lenientDot\x12\x19\n" +
 	"\btls_pins\x18\x14 \x03(\tR\atlsPins\x12\x15\n" +
 	"\x06tls_ca\x18\x15 \x01(\tR\x05tlsCa\x12*\n" +
-	"\x11tls_allow_invalid\x18\x16 \x01(\bR\x0ftlsAllowInvalid\"\xa7\x01\n" +
+	"\x11tls_allow_invalid\x18\x16 \x01(\bR\x0ftlsAllowInvalid\x12,\n" +
+	"\x04auth\x18( \x01(\x0e2\x18.mailferry.v1.AuthMethodR\x04auth\"\xa7\x01\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -777,7 +865,21 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\vOnIndexLoss\x12\x1d\n" +
 	"\x19ON_INDEX_LOSS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ON_INDEX_LOSS_RECOLLECT\x10\x01\x12\x1a\n" +
-	"\x16ON_INDEX_LOSS_BASELINE\x10\x02B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
+	"\x16ON_INDEX_LOSS_BASELINE\x10\x02*\xbc\x02\n" +
+	"\n" +
+	"AuthMethod\x12\x1b\n" +
+	"\x17AUTH_METHOD_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10AUTH_METHOD_AUTO\x10\x01\x12\x19\n" +
+	"\x15AUTH_METHOD_USER_PASS\x10\x02\x12\x15\n" +
+	"\x11AUTH_METHOD_PLAIN\x10\x03\x12\x15\n" +
+	"\x11AUTH_METHOD_LOGIN\x10\x04\x12\x18\n" +
+	"\x14AUTH_METHOD_CRAM_MD5\x10\x05\x12\x1b\n" +
+	"\x17AUTH_METHOD_SCRAM_SHA_1\x10\x06\x12\x1d\n" +
+	"\x19AUTH_METHOD_SCRAM_SHA_256\x10\a\x12 \n" +
+	"\x1cAUTH_METHOD_SCRAM_SHA_1_PLUS\x10\b\x12\"\n" +
+	"\x1eAUTH_METHOD_SCRAM_SHA_256_PLUS\x10\t\x12\x16\n" +
+	"\x12AUTH_METHOD_OAUTH2\x10\n" +
+	"B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
 
 var (
 	file_mailferry_v1_account_proto_rawDescOnce sync.Once
@@ -791,36 +893,38 @@ func file_mailferry_v1_account_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_account_proto_rawDescData
 }
 
-var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_mailferry_v1_account_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: mailferry.v1.Protocol
 	(TlsMode)(0),                  // 1: mailferry.v1.TlsMode
 	(AfterCollection)(0),          // 2: mailferry.v1.AfterCollection
 	(OnIndexLoss)(0),              // 3: mailferry.v1.OnIndexLoss
-	(*Account)(nil),               // 4: mailferry.v1.Account
-	(*Domain)(nil),                // 5: mailferry.v1.Domain
-	(*Settings)(nil),              // 6: mailferry.v1.Settings
-	(*Collection)(nil),            // 7: mailferry.v1.Collection
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(AuthMethod)(0),               // 4: mailferry.v1.AuthMethod
+	(*Account)(nil),               // 5: mailferry.v1.Account
+	(*Domain)(nil),                // 6: mailferry.v1.Domain
+	(*Settings)(nil),              // 7: mailferry.v1.Settings
+	(*Collection)(nil),            // 8: mailferry.v1.Collection
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_mailferry_v1_account_proto_depIdxs = []int32{
 	0,  // 0: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
 	1,  // 1: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
-	8,  // 2: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
+	9,  // 2: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
 	2,  // 3: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
 	3,  // 4: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
-	9,  // 5: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 6: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	8,  // 7: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	9,  // 8: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	9,  // 9: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 5: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	10, // 6: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	4,  // 7: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
+	9,  // 8: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	10, // 9: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	10, // 10: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }
@@ -833,7 +937,7 @@ func file_mailferry_v1_account_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_account_proto_rawDesc), len(file_mailferry_v1_account_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,

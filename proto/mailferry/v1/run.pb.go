@@ -114,7 +114,9 @@ type RunReport struct {
 	Bytes int64  `protobuf:"varint,17,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Fault *Fault `protobuf:"bytes,18,opt,name=fault,proto3" json:"fault,omitempty"`
 	// TLS mode of the account.
-	TlsMode       TlsMode `protobuf:"varint,30,opt,name=tls_mode,json=tlsMode,proto3,enum=mailferry.v1.TlsMode" json:"tls_mode,omitempty"`
+	TlsMode TlsMode `protobuf:"varint,30,opt,name=tls_mode,json=tlsMode,proto3,enum=mailferry.v1.TlsMode" json:"tls_mode,omitempty"`
+	// How the session signed in, for instance "SCRAM-SHA-256"; empty if it did not.
+	Mechanism     string `protobuf:"bytes,45,opt,name=mechanism,proto3" json:"mechanism,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +284,13 @@ func (x *RunReport) GetTlsMode() TlsMode {
 	return TlsMode_TLS_MODE_UNSPECIFIED
 }
 
+func (x *RunReport) GetMechanism() string {
+	if x != nil {
+		return x.Mechanism
+	}
+	return ""
+}
+
 // Progress is the live state of a run, sent while it lasts and once when it has ended.
 type Progress struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -397,7 +406,7 @@ var File_mailferry_v1_run_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xe0\x04\n" +
+	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xfe\x04\n" +
 	"\tRunReport\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1f\n" +
@@ -421,7 +430,8 @@ const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\x06failed\x18\x10 \x01(\x03R\x06failed\x12\x14\n" +
 	"\x05bytes\x18\x11 \x01(\x03R\x05bytes\x12)\n" +
 	"\x05fault\x18\x12 \x01(\v2\x13.mailferry.v1.FaultR\x05fault\x120\n" +
-	"\btls_mode\x18\x1e \x01(\x0e2\x15.mailferry.v1.TlsModeR\atlsMode\"\x95\x02\n" +
+	"\btls_mode\x18\x1e \x01(\x0e2\x15.mailferry.v1.TlsModeR\atlsMode\x12\x1c\n" +
+	"\tmechanism\x18- \x01(\tR\tmechanism\"\x95\x02\n" +
 	"\bProgress\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1f\n" +
 	"\vaccount_uid\x18\x02 \x01(\tR\n" +
