@@ -92,6 +92,10 @@ func (s *session) secure(ctx context.Context, mode account.TLSMode) error {
 		return nil
 	}
 	ok, err := s.command("STLS")
+	if fault.KindOf(err) == fault.Network {
+		return fault.Errorf(fault.TLS, "pop3 stls", "the server closed the connection instead of an answer to STLS; "+
+			"use direct TLS on another port, or disable TLS if the server has none")
+	}
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,7 @@ var hostiles = []struct {
 	{"cut/at once", "CLOSE\n", fault.Network},
 	{"cut/greeting", `S+ "+OK rea"` + "\nCLOSE\n", fault.Network},
 	{"cut/in CAPA", "S: +OK\nC: CAPA\nS: +OK\nS: UIDL\nCLOSE\n", fault.Network},
+	{"cut/STLS", hSTLS + "CLOSE\n", fault.TLS},
 	{"cut/handshake", hSTLS + "S: +OK\nANY\nCLOSE\n", fault.TLS},
 	{"cut/PASS", hPass + "CLOSE\n", fault.Network},
 	{"cut/in UIDL", hUIDL + "S: +OK\nS: 1 a\n" + `S+ "2"` + "\nCLOSE\n", fault.Network},

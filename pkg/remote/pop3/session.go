@@ -128,7 +128,7 @@ func (s *session) enter(ctx context.Context) (leave func(), err error) {
 // end ends the session because of err, once.
 func (s *session) end(op string, err error) error {
 	if s.err == nil {
-		if broken := s.t.Err(); broken != nil {
+		if broken := s.t.Err(); broken != nil && fault.KindOf(err) != fault.TLS {
 			err = broken // what broke the connection, not what that looked like above
 		}
 		s.err = named(op, err)
