@@ -15,6 +15,7 @@ type Config struct {
 	Margin        time.Duration // by how much trust ends before the TTL; default and at most TTL/3
 	DeliveryLease time.Duration // of a delivery on a message; default 30 s
 	MaxAttempts   int           // fetches of a message, and deliveries that died of it; default 5
+	Gather        time.Duration // between two scripts in which deliveries of one account share; default none
 	KeyID         string        // Keyer.ID of the installation key
 	Offset        time.Duration // added to Redis TIME; tests only
 

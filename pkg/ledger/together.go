@@ -10,7 +10,8 @@ import (
 )
 
 // together runs a script that takes many messages of one account for callers that bring one each: while a
-// script is on its way, those that come meanwhile wait and go with the next one. Nobody waits for company.
+// script is on its way, and for Config.Gather after it, those that come meanwhile wait and go with the next one.
+// The first one waits for nobody.
 type together struct {
 	name string // of the script
 	l    *Ledger
@@ -26,7 +27,7 @@ type line struct {
 	account string
 }
 
-// queue is the calls that wait.
+// queue is the calls that wait while a script is on its way, or was just now.
 type queue struct{ calls []*call }
 
 // call is what one message asks, and what became of it.
@@ -96,7 +97,7 @@ func (t *together) leave(at line, c *call) bool {
 	return i >= 0
 }
 
-// send runs the script for a batch, and lets the next one go.
+// send runs the script for a batch, and lets the next one go when it is time.
 func (t *together) send(ctx context.Context, at line, batch []*call) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), togetherTimeout)
 	defer cancel()
@@ -118,6 +119,15 @@ func (t *together) send(ctx context.Context, at line, batch []*call) {
 		}
 		close(c.done)
 	}
+	if t.l.cfg.Gather > 0 {
+		time.AfterFunc(t.l.cfg.Gather, func() { t.next(at) })
+	} else {
+		t.next(at)
+	}
+}
+
+// next hands those that wait to the first of them, or forgets the line.
+func (t *together) next(at line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q := t.lines[at]

@@ -41,7 +41,7 @@ func (h *house) scriptsRun() int {
 func TestManyAtOnceShareScripts(t *testing.T) {
 	t.Parallel()
 	const keys, rivals = 300, 2
-	h := newHouse(t, Config{})
+	h := newHouse(t, Config{Gather: 2 * time.Millisecond})
 	accounts := []string{"a", "b"}
 	for _, account := range accounts {
 		h.release(h.open(account, "e1"))
@@ -69,7 +69,7 @@ func TestManyAtOnceShareScripts(t *testing.T) {
 			t.Errorf("commit of key %d: %v, %v", k, wrote, err)
 		}
 	})
-	if n := h.scriptsRun() - before; n >= keys {
+	if n := h.scriptsRun() - before; n >= keys/2 {
 		t.Errorf("%d scripts for %d calls", n, keys*(rivals+1))
 	}
 	for i, account := range accounts {
@@ -107,7 +107,7 @@ func TestTogetherRefusesAllAlike(t *testing.T) {
 // TestTogetherOutlivesACaller: who gives up while others go on neither stops them nor is held up by them.
 func TestTogetherOutlivesACaller(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, Config{})
+	h := newHouse(t, Config{Gather: time.Millisecond})
 	h.open("a", "e1")
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(2*time.Millisecond, cancel)
@@ -132,9 +132,15 @@ func TestTogetherOutlivesACaller(t *testing.T) {
 	if delivered.Load() < 200*5 || delivered.Load()+canceled.Load() != 400*5 {
 		t.Errorf("%d taken, %d canceled", delivered.Load(), canceled.Load())
 	}
-	h.takes.mu.Lock()
-	defer h.takes.mu.Unlock()
-	if len(h.takes.lines) != 0 {
-		t.Errorf("%d lines are left", len(h.takes.lines))
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		h.takes.mu.Lock()
+		left := len(h.takes.lines)
+		h.takes.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d lines are left", left)
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/transit"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // Config tunes a delivery. Zero fields take their default.
@@ -92,7 +93,6 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 // Run hands messages over until ctx ends, and returns when every hand-over has returned.
 func (d *Delivery) Run(ctx context.Context) error {
 	defer d.dests.close()
-	defer d.running.Wait()
 	sweeping, stop := context.WithCancel(ctx)
 	swept := make(chan struct{})
 	go func() {
@@ -103,24 +103,28 @@ func (d *Delivery) Run(ctx context.Context) error {
 		stop()
 		<-swept
 	}()
-	slots := make(chan struct{}, d.cfg.Handlers)
+	handlers, pulling := errgroup.WithContext(ctx) // an error stops the pulling, no hand-over
+	for range d.cfg.Handlers {
+		d.running.Add(1)
+		handlers.Go(func() error {
+			defer d.running.Done()
+			return d.handleAll(ctx, pulling)
+		})
+	}
+	return handlers.Wait()
+}
+
+// handleAll hands over one message after the other.
+func (d *Delivery) handleAll(ctx, pulling context.Context) error {
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		p, err := d.intake.Next(ctx)
-		if errors.Is(err, transit.ErrStopped) || ctx.Err() != nil {
+		p, err := d.intake.Next(pulling)
+		if errors.Is(err, transit.ErrStopped) || pulling.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		d.running.Go(func() {
-			defer func() { <-slots }()
-			d.handle(ctx, p)
-		})
+		d.handle(ctx, p)
 	}
 }
 

@@ -49,6 +49,9 @@ type backends struct {
 	inProcess nats.InProcessConnProvider
 }
 
+// gather lets the messages of a large mailbox share scripts; one message of an account waits for nothing.
+const gather = 2 * time.Millisecond
+
 // openDeps connects, and opens every room. What it opened is closed at the end of the process.
 func openDeps(ctx context.Context, p *process, b backends, rooms roomFlags) (*deps, error) {
 	host, err := os.Hostname()
@@ -87,7 +90,7 @@ func (d *deps) openRooms(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 		return err
 	}
 	d.keyer = ledger.NewKeyer(d.vault.KeySecret())
-	d.ledger = ledger.New(rdb, ledger.Config{TTL: d.lease, DeliveryLease: d.lease, KeyID: d.keyer.ID()})
+	d.ledger = ledger.New(rdb, ledger.Config{TTL: d.lease, DeliveryLease: d.lease, Gather: gather, KeyID: d.keyer.ID()})
 	d.due = due.New(rdb)
 	return nil
 }
