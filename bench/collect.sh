@@ -1,43 +1,55 @@
 #!/bin/bash
-# The side-by-side collection benchmark: mailferry, its best peers and the limit, in one run against the same servers.
-# Prints one "name value unit" line a figure. The harness is a folder beside the repository, or $MAILBENCH.
-#   collect.sh [SCENARIO…]   default: A D
+# The side-by-side collection benchmark: mailferry, its best peers and the limit, interleaved, against the same
+# servers in the same minutes. Prints one "name value unit" line a figure; what is no result is said on standard
+# error, and makes the script fail. The harness is a folder beside the repository, or $MAILBENCH.
+#   collect.sh [SCENARIO…]   default: A D; the harness knows A to G
+#   RUNS      runs of each client; default 3
+#   PAR       accounts at once; default 8, and 64 in G
+#   PROTOS    default "pop3 imap"
+#   CUT       seconds after which a peer is cut off in E, where the rate until then counts; default 20
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 harness=${MAILBENCH:-$here/../../shared/bench}
 [ -x "$harness/bench.py" ] || { echo "no benchmark harness at $harness: set MAILBENCH" >&2; exit 1; }
+for program in fetchmail mbsync dovecot openssl python3; do
+  PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || { echo "$program is missing: 'task bench:packages' installs what the benchmark needs" >&2; exit 1; }
+done
 work=$(mktemp -d /tmp/mfbench.XXXX)
 trap '(cd "$work/bench" && ./remote-down.sh --wipe >/dev/null 2>&1); rm -rf "$work"' EXIT
 cp -r "$harness" "$work/bench"
 cd "$work/bench"
+rm -f .current
 unset BENCH_ROOT
 ./remote-up.sh >/dev/null
-runs=${RUNS:-3}
-measure() { # scenario protocol client options…
-  local s=$1 p=$2 c=$3; shift 3
-  ./bench.py "$s" "$p" "$c" --sink --runs "$runs" --label "$(basename "$c" .sh)" "$@" --out "$work/out.jsonl" >/dev/null || echo "# $s $p $c failed" >&2
+
+measure() { # scenario protocol runs client options…
+  local s=$1 p=$2 n=$3 c=$4 par=${PAR:-8}
+  shift 4
+  [ "$s" = G ] && par=${PAR:-64}
+  ./bench.py "$s" "$p" "$c" --sink --runs "$n" --par "$par" --label "$(basename "$c" .sh)" "$@" --out "$work/out.jsonl" \
+    >/dev/null 2>"$work/err" || { echo "# $s $p $(basename "$c" .sh) failed:" >&2; tail -n 5 "$work/err" >&2; touch "$work/failed"; }
 }
-for s in ${@:-A D}; do
-  for p in pop3 imap; do
-    measure "$s" "$p" "$here/mailferry.sh"
-    measure "$s" "$p" fetchmail
-    if [ "$s$p" = Aimap ]; then measure "$s" "$p" mbsync; fi
-    if [ "$s" = A ]; then measure "$s" "$p" limit --variant lmtp; else measure "$s" "$p" limit; fi
+round() { # scenario protocol runs: every client once
+  local s=$1 p=$2 n=$3 cut=()
+  [ "$s" = E ] && cut=(--limit-seconds "${CUT:-20}")
+  measure "$s" "$p" "$n" "$here/mailferry.sh"
+  measure "$s" "$p" "$n" fetchmail "${cut[@]}"
+  # mbsync delivers into Maildirs, and is started for each account anew: it is a peer where there is one.
+  if [ "$p" = imap ] && [[ $s = [AEF] ]]; then measure "$s" "$p" "$n" mbsync "${cut[@]}"; fi
+  case $s in
+  D | G) measure "$s" "$p" "$n" limit ;; # nothing is delivered
+  *) measure "$s" "$p" "$n" limit --variant lmtp ;;
+  esac
+}
+runs=${RUNS:-3}
+[ $# -gt 0 ] || set -- A D
+for s in "$@"; do
+  for p in ${PROTOS:-pop3 imap}; do
+    case $s in
+    D | F | G) round "$s" "$p" "$runs" ;; # each client is primed first, once
+    *) for _ in $(seq "$runs"); do round "$s" "$p" 1; done ;;
+    esac
   done
 done
-python3 - "$work/out.jsonl" <<'E2'
-import collections, json, statistics, sys
-rows = collections.defaultdict(list)
-for l in open(sys.argv[1]):
-    r = json.loads(l)
-    rows[r['scenario'], r['proto'], r['client']].append(r)
-for (s, p, c), rs in rows.items():
-    bad = [r for r in rs if r['rc'] != 0 or r['timed_out'] or (r['got'] is not None and r['got'] != r['want'])]
-    wall = statistics.median(r['wall'] for r in rs)
-    unit, n = ('accounts/s', rs[0]['accounts']) if s in 'DG' else ('messages/s', rs[0]['want'])
-    name = f"{s}_{p}_{c}"
-    print(f"{name} {n / wall:.0f} {unit}" + (' # NOT A RESULT' if bad else ''))
-    print(f"{name}_client_cpu {statistics.median(r['client_cpu'] for r in rs):.2f} s")
-    print(f"{name}_all_cpu {statistics.median(r['client_cpu'] + r['remote_cpu'] + r['sink_cpu'] for r in rs):.2f} s")
-    print(f"{name}_rss {statistics.median(r['rss_mb'] for r in rs):.0f} MB")
-E2
+python3 "$here/figures.py" "$work/out.jsonl" || touch "$work/failed"
+[ ! -e "$work/failed" ]
