@@ -6,7 +6,7 @@
 #   RUNS      runs of each client; default 3
 #   PAR       accounts at once; default 8, and 64 in G
 #   PROTOS    default "pop3 imap"
-#   CUT       seconds after which a peer is cut off in E, where the rate until then counts; default 20
+#   CUT       seconds after which a client that collects is cut off; the rate until then counts; default 30
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 harness=${MAILBENCH:-$here/../../shared/bench}
@@ -31,7 +31,7 @@ measure() { # scenario protocol runs client options…
 }
 round() { # scenario protocol runs: every client once
   local s=$1 p=$2 n=$3 cut=()
-  [ "$s" = E ] && cut=(--limit-seconds "${CUT:-20}")
+  [[ $s = [ABCE] ]] && cut=(--limit-seconds "${CUT:-30}")
   measure "$s" "$p" "$n" "$here/mailferry.sh"
   measure "$s" "$p" "$n" fetchmail "${cut[@]}"
   # mbsync delivers into Maildirs, and is started for each account anew: it is a peer where there is one.

@@ -15,9 +15,9 @@ def amount(r):
 
 
 def trouble(r):
-    """Why a run is no result, or None. In E a slow client is cut off on purpose."""
+    """Why a run is no result, or None. A slow client that collects is cut off on purpose."""
     if r['timed_out']:
-        return None if r['scenario'] == 'E' and r['got'] else 'cut off'
+        return None if r['scenario'] in 'ABCE' and r['got'] else 'cut off'
     if r['rc'] != 0:
         return f"exit {r['rc']}"
     if r['got'] is not None and r['got'] != r['want']:
