@@ -39,7 +39,14 @@ type After string
 const (
 	Leave  After = "leave"
 	Delete After = "delete"
+	Move   After = "move" // IMAP: into MoveTo
 )
+
+// Removes says whether collected messages leave the remote mailbox.
+func (a After) Removes() bool { return a == Delete || a == Move }
+
+// StartNow is the Account.StartDays of an account that collects only what comes from its start on.
+const StartNow = -1
 
 // OnIndexLoss says what to do when the UID index of an account that had collected is gone.
 type OnIndexLoss string
@@ -93,9 +100,22 @@ type Account struct {
 	TLSCA string
 	// TLSAllowInvalid takes any certificate, where the domain permits it.
 	TLSAllowInvalid bool
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
-	Revision        uint64 // of the record in the directory, not part of it
+	// AfterDays, AfterKeepNewest and AfterLargerThan choose what After removes; all of it with none of them. The
+	// newest stay in any case; of the others those go that are older or larger.
+	AfterDays, AfterKeepNewest int
+	AfterLargerThan            int64  // octets
+	MarkSeen                   bool   // IMAP: collected messages are marked \Seen
+	MoveTo                     string // IMAP: the mailbox of Move
+	// StartDays is what the account collects when it starts: 0 everything, StartNow, or the last days (IMAP).
+	StartDays   int
+	NewestFirst bool // a backlog is fetched newest first
+	// MaxMessageSize in octets passes larger messages over; MaxMessages and MaxBytes bound one run. 0: no limit.
+	MaxMessageSize int64
+	MaxMessages    int
+	MaxBytes       int64
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	Revision       uint64 // of the record in the directory, not part of it
 }
 
 // Ref returns "domain/name", the way people name an account.
@@ -181,6 +201,7 @@ var (
 	afters = map[After]mailferryv1.AfterCollection{
 		Leave:  mailferryv1.AfterCollection_AFTER_COLLECTION_LEAVE,
 		Delete: mailferryv1.AfterCollection_AFTER_COLLECTION_DELETE,
+		Move:   mailferryv1.AfterCollection_AFTER_COLLECTION_MOVE,
 	}
 	losses = map[OnIndexLoss]mailferryv1.OnIndexLoss{
 		Recollect: mailferryv1.OnIndexLoss_ON_INDEX_LOSS_RECOLLECT,
@@ -206,6 +227,9 @@ func (a Account) Proto() *mailferryv1.Account {
 		After: afters[a.After], OnIndexLoss: losses[a.OnIndexLoss], Revision: a.Revision,
 		LenientDot: a.LenientDot,
 		TlsPins:    a.TLSPins, TlsCa: a.TLSCA, TlsAllowInvalid: a.TLSAllowInvalid,
+		AfterDays: int32(a.AfterDays), AfterKeepNewest: int32(a.AfterKeepNewest), AfterLargerThan: a.AfterLargerThan,
+		MarkSeen: a.MarkSeen, MoveTo: a.MoveTo, StartDays: int32(a.StartDays), NewestFirst: a.NewestFirst,
+		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -230,6 +254,9 @@ func FromProto(p *mailferryv1.Account) Account {
 		OnIndexLoss: wordOf(losses, p.GetOnIndexLoss()), Revision: p.GetRevision(),
 		LenientDot: p.GetLenientDot(),
 		TLSPins:    p.GetTlsPins(), TLSCA: p.GetTlsCa(), TLSAllowInvalid: p.GetTlsAllowInvalid(),
+		AfterDays: int(p.GetAfterDays()), AfterKeepNewest: int(p.GetAfterKeepNewest()), AfterLargerThan: p.GetAfterLargerThan(),
+		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
+		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

@@ -47,12 +47,12 @@ func (a Account) Validate() error {
 		return invalid("tls", "want detect, direct or disable")
 	}
 	if _, ok := afters[a.After]; !ok {
-		return invalid("after", "want leave or delete")
+		return invalid("after", "want leave, delete or move")
 	}
 	if _, ok := losses[a.OnIndexLoss]; !ok {
 		return invalid("on_index_loss", "want recollect or baseline")
 	}
-	if a.OnIndexLoss == Baseline && a.After == Delete {
+	if a.OnIndexLoss == Baseline && a.After.Removes() {
 		return invalid("on_index_loss", "baseline goes with leave only: what it passes over would be deleted uncollected")
 	}
 	if _, ok := auths[a.Auth]; !ok {
@@ -78,6 +78,9 @@ func (a Account) Validate() error {
 	}
 	if a.Interval != 0 && (a.Interval < MinInterval || a.Interval > MaxInterval) {
 		return invalid("interval", "want %v to %v, or none for the global schedule", MinInterval, MaxInterval)
+	}
+	if err := a.validatePolicy(); err != nil {
+		return err
 	}
 	if err := a.validateTLS(); err != nil {
 		return err

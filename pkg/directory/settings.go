@@ -21,6 +21,8 @@ type Settings struct {
 	Destination string
 	// RequireTLS: no account signs in without TLS.
 	RequireTLS bool
+	// NoRemoteDeletion stops all deleting and moving at remote servers.
+	NoRemoteDeletion bool
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -67,6 +69,7 @@ func (d *Directory) UpdateSettings(ctx context.Context, change func(*Settings) e
 func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, RequireTls: s.RequireTLS,
+		RemoteDeletion: proto.Bool(!s.NoRemoteDeletion),
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -102,6 +105,7 @@ func readSettings(e *entry) (Settings, error) {
 	if i := p.GetInterval().AsDuration(); i > 0 {
 		s.Interval = i
 	}
+	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil
 }

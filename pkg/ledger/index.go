@@ -263,6 +263,26 @@ func (ix *Index) Listed(k Key) (uint16, bool) {
 	return binary.BigEndian.Uint16([]byte(v)), true
 }
 
+// Days returns on how many days' ends ago, by Redis' clock, a POP3 or content key came into the index: 0 for
+// today.
+func (ix *Index) Days(k Key) (int, bool) {
+	raw := k.raw()
+	if len(raw) != 7 {
+		return 0, false
+	}
+	v := ix.entry(raw)
+	if v == "" {
+		return 0, false
+	}
+	const wrap = skippedBit << 8
+	today := int(ix.now.UnixMilli()/86400000 - 18262)
+	days := (today - int(binary.BigEndian.Uint16([]byte(v[2:])))) & (wrap - 1)
+	if days > wrap/2 { // the clock went back
+		days = 0
+	}
+	return days, true
+}
+
 // Deleting returns the LIST size under which a deleting key was doomed.
 func (ix *Index) Deleting(k Key) (listed int64, ok bool) {
 	st := ix.states[k.raw()]

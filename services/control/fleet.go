@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -193,7 +194,7 @@ func (s *Service) GetSettings(ctx context.Context, _ *mailferryv1.GetSettingsReq
 func protoSettings(s directory.Settings) *mailferryv1.Settings {
 	return &mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, Revision: s.Revision,
-		RequireTls: s.RequireTLS,
+		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion),
 	}
 }
 
@@ -216,6 +217,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		}
 		if req.RequireTls != nil {
 			set.RequireTLS = req.GetRequireTls()
+		}
+		if req.RemoteDeletion != nil {
+			set.NoRemoteDeletion = !req.GetRemoteDeletion()
 		}
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()

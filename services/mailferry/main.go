@@ -88,6 +88,7 @@ func newParser(c *commands, t *terminal, client kong.Option) (*kong.Kong, error)
 			{Key: "process", Title: "Process"},
 			{Key: "connection", Title: "Connection"},
 			{Key: "password", Title: "Password"},
+			{Key: "policy", Title: "What is collected, and what then"},
 			{Key: "certificate", Title: "Certificate of the server"},
 		}),
 		kong.Writers(t.out, t.err), kong.Bind(t), configuration, client)

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -25,8 +26,8 @@ func (r *run) fetchAndDelete(ctx context.Context, fresh []candidate) error {
 	if ferr != nil && fault.KindOf(ferr) != fault.BackPressure {
 		return ferr // the session cannot be used any more
 	}
-	if r.acc.After == account.Delete && r.listing.Complete {
-		return errors.Join(ferr, r.deleteCollected(ctx, f))
+	if r.acts() {
+		return errors.Join(ferr, r.afterCollection(ctx, f))
 	}
 	if r.session.Info().Consumes {
 		// The server drops what was fetched when the session ends well: only if all of it was accepted.
@@ -56,8 +57,11 @@ func (r *run) consumes() bool {
 	})
 }
 
-// deleteCollected is steps 6 and 7 of an account whose messages go once they are collected.
-func (r *run) deleteCollected(ctx context.Context, f *flight) error {
+// acts says whether something is to be done at the remote server with what is collected.
+func (r *run) acts() bool { return r.listing.Complete && (r.acc.After.Removes() || r.acc.MarkSeen) }
+
+// afterCollection is steps 6 and 7 of an account that does something with what is collected.
+func (r *run) afterCollection(ctx context.Context, f *flight) error {
 	waited := f.waitForAll(ctx)
 	if waited != nil && !errors.Is(waited, errNoReceipts) {
 		return waited
@@ -71,18 +75,14 @@ func (r *run) deleteCollected(ctx context.Context, f *flight) error {
 		r.session.Abort()
 		return waited
 	}
-	var items []remote.Item
-	var doomed []ledger.Doomed
-	for i, k := range r.keys {
-		if k == "" {
-			continue
-		}
-		if s := r.index.State(k); s == ledger.StateCollected || s == ledger.StateDeleting {
-			items = append(items, r.listing.Items[i])
-			doomed = append(doomed, ledger.Doomed{Key: k, Listed: r.listing.Items[i].Size})
-		}
+	if err := r.markSeen(ctx); err != nil {
+		return err
 	}
-	n, err := r.delete(ctx, items, doomed)
+	at, err := r.leaving(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := r.remove(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -93,37 +93,112 @@ func (r *run) deleteCollected(ctx context.Context, f *flight) error {
 		}
 		return waited
 	}
-	r.report.Deleted = int64(n)
+	if r.acc.After == account.Move {
+		r.report.Moved = int64(n)
+	} else {
+		r.report.Deleted = int64(n)
+	}
 	killpoint.Reach("worker.closed")
 	return waited
 }
 
-// delete removes messages at the remote server, in batches. Redis is asked before each: is the lock still
-// ours, is the key collected in this epoch, by every active account on this mailbox?
-func (r *run) delete(ctx context.Context, items []remote.Item, doomed []ledger.Doomed) (int, error) {
+// leaving returns the positions of the messages that are to go at the remote server now.
+func (r *run) leaving(ctx context.Context) ([]int, error) {
+	if !r.acc.After.Removes() || !r.listing.Complete {
+		return nil, nil
+	}
+	m := r.mailbox()
+	collected := m.collected()
+	old, err := m.age(ctx, r.session, r.acc, collected)
+	if err != nil {
+		return nil, err
+	}
+	return m.leaving(r.acc, collected, old), nil
+}
+
+func (r *run) mailbox() mailbox { return mailbox{listing: r.listing, keys: r.keys, index: r.index} }
+
+// remove deletes or moves messages at the remote server, in batches. Redis is asked before each: is the lock
+// still ours, is the key collected in this epoch, by every active account on this mailbox? And whoever runs
+// the fleet may have stopped it all.
+func (r *run) remove(ctx context.Context, at []int) (int, error) {
 	n := 0
-	for len(items) > 0 {
-		size := min(r.w.cfg.Batch, len(items))
-		allowed, err := r.hold.Doom(ctx, doomed[:size])
+	m := r.mailbox()
+	for len(at) > 0 {
+		if r.w.settings.Load().NoRemoteDeletion {
+			r.note("remote deletion is switched off (setting remote_deletion): %d collected messages stay", len(at))
+			return n, nil
+		}
+		size := min(r.w.cfg.Batch, len(at))
+		batch, err := r.doom(ctx, m, at[:size])
 		if err != nil {
 			return n, err
 		}
 		killpoint.Reach("worker.doomed")
-		may := make(map[ledger.Key]bool, len(allowed))
-		for _, k := range allowed {
-			may[k] = true
-		}
-		var batch []remote.Item
-		for i, d := range doomed[:size] {
-			if may[d.Key] {
-				batch = append(batch, items[i])
-			}
-		}
-		if err := r.session.Delete(ctx, batch); err != nil {
+		if err := r.take(ctx, batch); err != nil {
 			return n, err
 		}
 		n += len(batch)
-		items, doomed = items[size:], doomed[size:]
+		at = at[size:]
 	}
 	return n, nil
 }
+
+// doom returns the messages that may go.
+func (r *run) doom(ctx context.Context, m mailbox, at []int) ([]remote.Item, error) {
+	doomed := make([]ledger.Doomed, len(at))
+	for j, i := range at {
+		doomed[j] = ledger.Doomed{Key: m.keys[i], Listed: m.listing.Items[i].Size}
+	}
+	allowed, err := r.hold.Doom(ctx, doomed)
+	if err != nil {
+		return nil, err
+	}
+	may := make(map[ledger.Key]bool, len(allowed))
+	for _, k := range allowed {
+		may[k] = true
+	}
+	var batch []remote.Item
+	for j, d := range doomed {
+		if may[d.Key] {
+			batch = append(batch, m.listing.Items[at[j]])
+		}
+	}
+	return batch, nil
+}
+
+// take deletes or moves a batch.
+func (r *run) take(ctx context.Context, batch []remote.Item) error {
+	if r.acc.After != account.Move {
+		return r.session.Delete(ctx, batch)
+	}
+	mover, ok := r.session.(remote.Mover)
+	if !ok {
+		return fault.Errorf(fault.Policy, "move", "this protocol moves nothing")
+	}
+	return mover.Move(ctx, batch, r.acc.MoveTo)
+}
+
+// markSeen flags what is collected and not seen yet. A refusal does not hold up the rest.
+func (r *run) markSeen(ctx context.Context) error {
+	m := r.mailbox()
+	marker, ok := r.session.(remote.Marker)
+	at := m.collected()
+	if !r.acc.MarkSeen || !ok || len(at) == 0 {
+		return nil
+	}
+	unseen, err := choose(ctx, r.session, m.items(at), remote.Criteria{Unseen: true})
+	if err != nil {
+		return err
+	}
+	return marker.MarkSeen(ctx, unseen)
+}
+
+// note tells the reader of the report something; there is a bound to it.
+func (r *run) note(format string, args ...any) {
+	if len(r.report.Notes) < maxNotes {
+		r.report.Notes = append(r.report.Notes, fmt.Sprintf(format, args...))
+	}
+}
+
+const maxNotes = 20

@@ -65,9 +65,11 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 		fresh = append(fresh, candidate{item: r.listing.Items[i], key: k, seen: m.Raw, attempts: m.Attempts})
 	}
 	// What did not end well before comes last, so that it keeps nothing else.
-	slices.SortStableFunc(fresh, func(a, b candidate) int { return cmp.Compare(a.attempts, b.attempts) })
+	slices.SortStableFunc(fresh, byAttempts)
 	return fresh, nil
 }
+
+func byAttempts(a, b candidate) int { return cmp.Compare(a.attempts, b.attempts) }
 
 // nameKeys finds the key of every listed message.
 func (r *run) nameKeys(ctx context.Context) error {
@@ -90,32 +92,46 @@ func (r *run) nameKeys(ctx context.Context) error {
 	return r.nameByContent(ctx, nameless)
 }
 
-// openEpoch makes an index where there is none, and says whether it did. An account whose directory record
-// says that it had collected has lost its index: its policy decides.
+// openEpoch makes an index where there is none, and says whether it changed the index. An account whose
+// directory record says that it had collected has lost its index: its policy decides. What an account passes
+// over when it starts is passed over here. The record comes last: without it, this is done again.
 func (r *run) openEpoch(ctx context.Context) (bool, error) {
 	c := r.index.Counts()
 	epoch := r.hold.Epoch()
-	if epoch != "" && c.Collected+c.Skipped+c.Marked > 0 {
+	if epoch != "" && c.Collected+c.Marked > 0 {
 		return false, nil
 	}
-	col, err := r.w.Directory.Collection(ctx, r.acc.UID)
-	if err != nil {
+	had, err := r.w.Directory.Collection(ctx, r.acc.UID)
+	if err != nil || epoch != "" && had.Epoch == epoch {
 		return false, err
 	}
-	if epoch != "" { // opened, but nothing came of it yet: is it on record?
-		if col.Epoch != epoch && len(r.listing.Items) > 0 {
-			err = r.collecting(ctx, epoch)
+	opened := epoch == ""
+	if opened {
+		epoch = rand.Text()
+		if had.Epoch != "" {
+			r.log.Warn("the UID index of this account is lost", zap.String("policy", string(r.acc.OnIndexLoss)), zap.Time("collecting_since", had.Since))
 		}
-		return false, err
+		if err := r.hold.OpenEpoch(ctx, epoch); err != nil {
+			return false, err
+		}
+		killpoint.Reach("worker.epoch-opened")
 	}
-	if epoch, err = r.newEpoch(ctx, col); err != nil {
-		return false, err
+	over := passesOver(r.acc, had.Epoch != "")
+	if over {
+		if err := r.baseline(ctx); err != nil {
+			return false, err
+		}
 	}
-	killpoint.Reach("worker.epoch-opened")
-	if len(r.listing.Items) == 0 {
-		return true, nil
+	if len(r.listing.Items) == 0 && !over { // nothing came of it yet
+		return opened, nil
 	}
-	return true, r.collecting(ctx, epoch)
+	return opened || over, r.collecting(ctx, epoch)
+}
+
+// passesOver says whether an account that starts, or one that has lost its index, passes over what is
+// listed, or a part of it.
+func passesOver(a account.Account, lost bool) bool {
+	return a.StartDays > 0 || lost && a.OnIndexLoss == account.Baseline || !lost && a.StartDays == account.StartNow
 }
 
 // collecting puts on record that the account collects under the epoch.
@@ -123,46 +139,55 @@ func (r *run) collecting(ctx context.Context, epoch string) error {
 	return r.w.Directory.UpdateCollection(ctx, r.acc.UID, func(c *directory.Collection) { c.Epoch, c.Since = epoch, time.Now() })
 }
 
-func (r *run) newEpoch(ctx context.Context, had directory.Collection) (string, error) {
-	epoch := rand.Text()
-	lost := had.Epoch != ""
-	if lost {
-		r.log.Warn("the UID index of this account is lost", zap.String("policy", string(r.acc.OnIndexLoss)), zap.Time("collecting_since", had.Since))
-	}
-	if lost && r.acc.OnIndexLoss == account.Baseline {
-		return epoch, r.baseline(ctx, epoch)
-	}
-	if err := r.hold.OpenEpoch(ctx, epoch); err != nil {
-		return "", err
-	}
-	return epoch, nil
-}
-
-// baseline passes over everything that is listed now. What TRANSIT still holds is left out: it is on its
-// way and arrives.
-func (r *run) baseline(ctx context.Context, epoch string) error {
+// baseline passes over everything that is listed now, except the last days that an account starts with. What
+// TRANSIT still holds is left out: it is on its way and arrives.
+func (r *run) baseline(ctx context.Context) error {
 	held, err := r.w.Transit.Held(ctx, r.acc.UID)
 	if err != nil {
 		return fault.Wrap(fault.BackPressure, "ask transit what is in flight", err)
 	}
+	wanted, err := r.lastDays(ctx)
+	if err != nil {
+		return err
+	}
 	var skips []ledger.Item
 	for i, k := range r.keys {
-		if k != "" && !held[string(k)] {
+		if k != "" && !held[string(k)] && !wanted[handle(r.listing.Items[i])] {
 			skips = append(skips, ledger.Item{Key: k, Listed: r.listing.Items[i].Size})
 		}
 	}
-	if err := r.hold.OpenEpoch(ctx, epoch); err != nil {
+	if err := r.hold.Skip(ctx, skips); err != nil {
 		return err
 	}
-	for len(skips) > 0 {
-		n := min(r.w.cfg.Batch, len(skips))
-		if err := r.hold.Skip(ctx, skips[:n]); err != nil {
-			return err
-		}
-		skips = skips[n:]
-	}
-	r.log.Info("baseline: what is listed now is passed over", zap.Int("messages", len(r.keys)))
+	r.note("%d of %d messages that were there when the account started are passed over", len(skips), len(r.keys))
+	r.log.Info("baseline: what is listed now is passed over", zap.Int("messages", len(skips)))
 	return nil
+}
+
+// lastDays are the messages of the days that the account starts with.
+func (r *run) lastDays(ctx context.Context) (map[itemHandle]bool, error) {
+	if r.acc.StartDays <= 0 {
+		return nil, nil
+	}
+	since := r.index.Time().AddDate(0, 0, -r.acc.StartDays)
+	items, err := choose(ctx, r.session, r.listing.Items, remote.Criteria{Since: since})
+	wanted := make(map[itemHandle]bool, len(items))
+	for _, it := range items {
+		wanted[handle(it)] = true
+	}
+	return wanted, err
+}
+
+// admit applies the account's limits to what is new: it returns what is fetched in this run.
+func (r *run) admit(ctx context.Context, fresh []candidate) ([]candidate, error) {
+	take, large, left := admitted(r.acc, fresh, r.w.cfg.Batch)
+	var skips []ledger.Item
+	for _, c := range large {
+		skips = append(skips, ledger.Item{Key: c.key, Listed: c.item.Size})
+		r.note("%s has %d octets, more than the %d of the account's limit: it is passed over", nameOf(c.item), c.item.Size, r.acc.MaxMessageSize)
+	}
+	r.report.Skipped, r.report.Left = int64(len(large)), int64(left)
+	return take, r.hold.Skip(ctx, skips)
 }
 
 // observe tells the ledger what a complete listing holds, so that it forgets what is gone.
@@ -192,12 +217,17 @@ func (r *run) observe(ctx context.Context) error {
 func (r *run) failed(it remote.Item, err error) {
 	r.report.Failed++
 	r.w.metrics.messages.WithLabelValues("failed").Inc()
-	name := fmt.Sprintf("message %d", it.Number)
-	if it.UID != 0 {
-		name = fmt.Sprintf("message with UID %d", it.UID)
-	}
+	name := nameOf(it)
 	r.log.Warn("a message is passed over in this run", zap.String("message", name), zap.Error(err))
 	if r.failures == nil {
 		r.failures = fmt.Errorf("%s: %w", name, err)
 	}
+}
+
+// nameOf is how people are told of a message.
+func nameOf(it remote.Item) string {
+	if it.UID != 0 {
+		return fmt.Sprintf("message with UID %d", it.UID)
+	}
+	return fmt.Sprintf("message %d", it.Number)
 }

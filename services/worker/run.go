@@ -147,17 +147,26 @@ func (r *run) underLock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if fresh, err = r.admit(ctx, fresh); err != nil {
+		return err
+	}
 	r.report.New = int64(len(fresh))
 	if len(fresh) > 0 { // else the end of the run, which says the same, follows at once
 		r.show.listed(r.report)
 	}
 	killpoint.Reach("worker.listed")
-	if len(fresh) > 0 || r.deletes() {
+	at, err := r.leaving(ctx)
+	if err != nil {
+		return err
+	}
+	if len(fresh) > 0 || len(at) > 0 {
 		if err := r.fetchAndDelete(ctx, fresh); err != nil { // 5, 6, 7
 			return err
 		}
 	} else if r.consumes() {
 		r.session.Abort()
+	} else if err := r.markSeen(ctx); err != nil {
+		return err
 	} else if err := r.session.Close(ctx); err != nil {
 		r.log.Debug("close", zap.Error(err)) // nothing was asked of the session: nothing depends on its end
 	}
@@ -231,20 +240,6 @@ func (r *run) open(ctx context.Context) error {
 	}
 	r.report.Listed = int64(len(r.listing.Items))
 	return nil
-}
-
-// deletes says whether collected messages are to go at the remote server in this run. A listing that
-// contradicts itself deletes nothing.
-func (r *run) deletes() bool {
-	if r.acc.After != account.Delete || !r.listing.Complete {
-		return false
-	}
-	for _, k := range r.keys {
-		if s := r.index.State(k); s == ledger.StateCollected || s == ledger.StateDeleting {
-			return true
-		}
-	}
-	return false
 }
 
 // shown is what a fault of the run looks like in its report.

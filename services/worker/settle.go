@@ -63,7 +63,7 @@ func (r *run) settle(ctx context.Context, err error) (again bool) {
 	if kind != fault.Canceled {
 		r.verdict(ctx, kind, err, now)
 	}
-	if r.report.New > 0 || r.report.Deleted > 0 || err != nil {
+	if r.report.New > 0 || r.report.Deleted+r.report.Moved > 0 || len(r.report.Notes) > 0 || err != nil {
 		if err := r.w.Queue.PutReport(ctx, r.report); err != nil {
 			r.log.Warn("run report is not kept", zap.Error(err))
 		}
@@ -127,14 +127,14 @@ func (r *run) logEnd(err error) {
 	rep := r.report
 	fields := []zap.Field{
 		zap.String("run", rep.RunId), zap.Int64("listed", rep.Listed), zap.Int64("new", rep.New), zap.Int64("fetched", rep.Fetched),
-		zap.Int64("delivered", rep.Delivered), zap.Int64("deleted", rep.Deleted), zap.Int64("failed", rep.Failed), zap.Int64("bytes", rep.Bytes),
+		zap.Int64("delivered", rep.Delivered), zap.Int64("deleted", rep.Deleted), zap.Int64("moved", rep.Moved), zap.Int64("skipped", rep.Skipped), zap.Int64("left", rep.Left), zap.Int64("failed", rep.Failed), zap.Int64("bytes", rep.Bytes),
 		zap.Duration("took", rep.FinishedAt.AsTime().Sub(rep.StartedAt.AsTime())), zap.String("tls", rep.Tls), zap.String("mechanism", rep.Mechanism),
 	}
 	if err != nil {
 		r.log.Warn("run failed", append(fields, zap.String("kind", fault.KindOf(err).String()), zap.Error(err))...)
 		return
 	}
-	if rep.New > 0 || rep.Deleted > 0 {
+	if rep.New > 0 || rep.Deleted+rep.Moved > 0 || len(rep.Notes) > 0 {
 		r.log.Info("run", fields...)
 		return
 	}

@@ -30,7 +30,7 @@ func (s *session) Delete(ctx context.Context, items []remote.Item) error {
 	}
 	plus := s.caps.Has(goimap.CapUIDPlus)
 	for _, set := range sets(items) {
-		if err := s.flag(ctx, set); err != nil {
+		if err := s.flag(ctx, set, goimap.FlagDeleted); err != nil {
 			return err
 		}
 		if !plus {
@@ -49,11 +49,11 @@ func (s *session) Delete(ctx context.Context, items []remote.Item) error {
 	return s.expungeOurs(ctx, items)
 }
 
-// flag sets \Deleted.
-func (s *session) flag(ctx context.Context, set goimap.UIDSet) error {
+// flag sets a flag.
+func (s *session) flag(ctx context.Context, set goimap.UIDSet, flag goimap.Flag) error {
 	return s.do(ctx, "imap uid store", s.expect(noFetch, 0, 0), func() error {
 		return s.client.Store(set, &goimap.StoreFlags{
-			Op: goimap.StoreFlagsAdd, Silent: true, Flags: []goimap.Flag{goimap.FlagDeleted},
+			Op: goimap.StoreFlagsAdd, Silent: true, Flags: []goimap.Flag{flag},
 		}, nil).Close()
 	})
 }

@@ -136,6 +136,8 @@ const (
 	AfterCollection_AFTER_COLLECTION_UNSPECIFIED AfterCollection = 0
 	AfterCollection_AFTER_COLLECTION_LEAVE       AfterCollection = 1
 	AfterCollection_AFTER_COLLECTION_DELETE      AfterCollection = 2
+	// IMAP: into the mailbox move_to.
+	AfterCollection_AFTER_COLLECTION_MOVE AfterCollection = 3
 )
 
 // Enum value maps for AfterCollection.
@@ -144,11 +146,13 @@ var (
 		0: "AFTER_COLLECTION_UNSPECIFIED",
 		1: "AFTER_COLLECTION_LEAVE",
 		2: "AFTER_COLLECTION_DELETE",
+		3: "AFTER_COLLECTION_MOVE",
 	}
 	AfterCollection_value = map[string]int32{
 		"AFTER_COLLECTION_UNSPECIFIED": 0,
 		"AFTER_COLLECTION_LEAVE":       1,
 		"AFTER_COLLECTION_DELETE":      2,
+		"AFTER_COLLECTION_MOVE":        3,
 	}
 )
 
@@ -350,7 +354,27 @@ type Account struct {
 	// Take any certificate. Only where the domain permits it.
 	TlsAllowInvalid bool `protobuf:"varint,22,opt,name=tls_allow_invalid,json=tlsAllowInvalid,proto3" json:"tls_allow_invalid,omitempty"`
 	// Unset: auto.
-	Auth          AuthMethod `protobuf:"varint,40,opt,name=auth,proto3,enum=mailferry.v1.AuthMethod" json:"auth,omitempty"`
+	Auth AuthMethod `protobuf:"varint,40,opt,name=auth,proto3,enum=mailferry.v1.AuthMethod" json:"auth,omitempty"`
+	// Which collected messages are deleted or moved; with none of these, all. The newest after_keep_newest stay whatever
+	// else is said; of the others those go that are older than after_days (since collected; IMAP: since their INTERNALDATE)
+	// or larger than after_larger_than octets.
+	AfterDays       int32 `protobuf:"varint,23,opt,name=after_days,json=afterDays,proto3" json:"after_days,omitempty"`
+	AfterKeepNewest int32 `protobuf:"varint,24,opt,name=after_keep_newest,json=afterKeepNewest,proto3" json:"after_keep_newest,omitempty"`
+	AfterLargerThan int64 `protobuf:"varint,25,opt,name=after_larger_than,json=afterLargerThan,proto3" json:"after_larger_than,omitempty"`
+	// IMAP: mark collected messages \Seen.
+	MarkSeen bool `protobuf:"varint,26,opt,name=mark_seen,json=markSeen,proto3" json:"mark_seen,omitempty"`
+	// IMAP: mailbox for AFTER_COLLECTION_MOVE.
+	MoveTo string `protobuf:"bytes,27,opt,name=move_to,json=moveTo,proto3" json:"move_to,omitempty"`
+	// What is collected when the account starts: 0 everything, -1 only what comes from then on, N what came in the last N
+	// days (IMAP).
+	StartDays int32 `protobuf:"varint,28,opt,name=start_days,json=startDays,proto3" json:"start_days,omitempty"`
+	// A backlog is fetched newest first.
+	NewestFirst bool `protobuf:"varint,29,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// Larger messages are passed over for good and told in the report; 0: the installation's limit alone.
+	MaxMessageSize int64 `protobuf:"varint,30,opt,name=max_message_size,json=maxMessageSize,proto3" json:"max_message_size,omitempty"`
+	// Most messages and octets of one run; the rest comes with the next ones. 0: no limit.
+	MaxMessages   int32 `protobuf:"varint,31,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`
+	MaxBytes      int64 `protobuf:"varint,32,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -546,6 +570,76 @@ func (x *Account) GetAuth() AuthMethod {
 	return AuthMethod_AUTH_METHOD_UNSPECIFIED
 }
 
+func (x *Account) GetAfterDays() int32 {
+	if x != nil {
+		return x.AfterDays
+	}
+	return 0
+}
+
+func (x *Account) GetAfterKeepNewest() int32 {
+	if x != nil {
+		return x.AfterKeepNewest
+	}
+	return 0
+}
+
+func (x *Account) GetAfterLargerThan() int64 {
+	if x != nil {
+		return x.AfterLargerThan
+	}
+	return 0
+}
+
+func (x *Account) GetMarkSeen() bool {
+	if x != nil {
+		return x.MarkSeen
+	}
+	return false
+}
+
+func (x *Account) GetMoveTo() string {
+	if x != nil {
+		return x.MoveTo
+	}
+	return ""
+}
+
+func (x *Account) GetStartDays() int32 {
+	if x != nil {
+		return x.StartDays
+	}
+	return 0
+}
+
+func (x *Account) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *Account) GetMaxMessageSize() int64 {
+	if x != nil {
+		return x.MaxMessageSize
+	}
+	return 0
+}
+
+func (x *Account) GetMaxMessages() int32 {
+	if x != nil {
+		return x.MaxMessages
+	}
+	return 0
+}
+
+func (x *Account) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
 // Domain is a tenant of the hosting provider.
 type Domain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -638,9 +732,11 @@ type Settings struct {
 	Destination string `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
 	Revision    uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Nobody signs in at a remote server without TLS.
-	RequireTls    bool `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3" json:"require_tls,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RequireTls bool `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3" json:"require_tls,omitempty"`
+	// Off: nothing is deleted or moved at any remote server. Unset: on.
+	RemoteDeletion *bool `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -704,6 +800,13 @@ func (x *Settings) GetRevision() uint64 {
 func (x *Settings) GetRequireTls() bool {
 	if x != nil {
 		return x.RequireTls
+	}
+	return false
+}
+
+func (x *Settings) GetRemoteDeletion() bool {
+	if x != nil && x.RemoteDeletion != nil {
+		return *x.RemoteDeletion
 	}
 	return false
 }
@@ -794,7 +897,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x06\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\t\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -823,7 +926,19 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\btls_pins\x18\x14 \x03(\tR\atlsPins\x12\x15\n" +
 	"\x06tls_ca\x18\x15 \x01(\tR\x05tlsCa\x12*\n" +
 	"\x11tls_allow_invalid\x18\x16 \x01(\bR\x0ftlsAllowInvalid\x12,\n" +
-	"\x04auth\x18( \x01(\x0e2\x18.mailferry.v1.AuthMethodR\x04auth\"\xa7\x01\n" +
+	"\x04auth\x18( \x01(\x0e2\x18.mailferry.v1.AuthMethodR\x04auth\x12\x1d\n" +
+	"\n" +
+	"after_days\x18\x17 \x01(\x05R\tafterDays\x12*\n" +
+	"\x11after_keep_newest\x18\x18 \x01(\x05R\x0fafterKeepNewest\x12*\n" +
+	"\x11after_larger_than\x18\x19 \x01(\x03R\x0fafterLargerThan\x12\x1b\n" +
+	"\tmark_seen\x18\x1a \x01(\bR\bmarkSeen\x12\x17\n" +
+	"\amove_to\x18\x1b \x01(\tR\x06moveTo\x12\x1d\n" +
+	"\n" +
+	"start_days\x18\x1c \x01(\x05R\tstartDays\x12!\n" +
+	"\fnewest_first\x18\x1d \x01(\bR\vnewestFirst\x12(\n" +
+	"\x10max_message_size\x18\x1e \x01(\x03R\x0emaxMessageSize\x12!\n" +
+	"\fmax_messages\x18\x1f \x01(\x05R\vmaxMessages\x12\x1b\n" +
+	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\"\xa7\x01\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -831,7 +946,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\vrequire_tls\x18\n" +
 	" \x01(\bR\n" +
 	"requireTls\x12*\n" +
-	"\x11allow_invalid_tls\x18\v \x01(\bR\x0fallowInvalidTls\"\xc3\x01\n" +
+	"\x11allow_invalid_tls\x18\v \x01(\bR\x0fallowInvalidTls\"\x85\x02\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -839,7 +954,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1f\n" +
 	"\vrequire_tls\x18\n" +
 	" \x01(\bR\n" +
-	"requireTls\"\xcd\x01\n" +
+	"requireTls\x12,\n" +
+	"\x0fremote_deletion\x18\v \x01(\bH\x00R\x0eremoteDeletion\x88\x01\x01B\x12\n" +
+	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x120\n" +
@@ -857,11 +974,12 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x14TLS_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTLS_MODE_DETECT\x10\x01\x12\x13\n" +
 	"\x0fTLS_MODE_DIRECT\x10\x02\x12\x14\n" +
-	"\x10TLS_MODE_DISABLE\x10\x03*l\n" +
+	"\x10TLS_MODE_DISABLE\x10\x03*\x87\x01\n" +
 	"\x0fAfterCollection\x12 \n" +
 	"\x1cAFTER_COLLECTION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16AFTER_COLLECTION_LEAVE\x10\x01\x12\x1b\n" +
-	"\x17AFTER_COLLECTION_DELETE\x10\x02*e\n" +
+	"\x17AFTER_COLLECTION_DELETE\x10\x02\x12\x19\n" +
+	"\x15AFTER_COLLECTION_MOVE\x10\x03*e\n" +
 	"\vOnIndexLoss\x12\x1d\n" +
 	"\x19ON_INDEX_LOSS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ON_INDEX_LOSS_RECOLLECT\x10\x01\x12\x1a\n" +
@@ -932,6 +1050,7 @@ func file_mailferry_v1_account_proto_init() {
 	if File_mailferry_v1_account_proto != nil {
 		return
 	}
+	file_mailferry_v1_account_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

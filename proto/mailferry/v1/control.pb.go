@@ -1736,12 +1736,13 @@ func (x *GetSettingsResponse) GetSettings() *Settings {
 type PutSettingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unset fields are kept.
-	Destination   *string              `protobuf:"bytes,1,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
-	Pop3Locking   *bool                `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3,oneof" json:"pop3_locking,omitempty"`
-	Interval      *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
-	RequireTls    *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Destination    *string              `protobuf:"bytes,1,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
+	Pop3Locking    *bool                `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3,oneof" json:"pop3_locking,omitempty"`
+	Interval       *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	RequireTls     *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
+	RemoteDeletion *bool                `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PutSettingsRequest) Reset() {
@@ -1798,6 +1799,13 @@ func (x *PutSettingsRequest) GetInterval() *durationpb.Duration {
 func (x *PutSettingsRequest) GetRequireTls() bool {
 	if x != nil && x.RequireTls != nil {
 		return *x.RequireTls
+	}
+	return false
+}
+
+func (x *PutSettingsRequest) GetRemoteDeletion() bool {
+	if x != nil && x.RemoteDeletion != nil {
+		return *x.RemoteDeletion
 	}
 	return false
 }
@@ -2398,17 +2406,19 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xf1\x01\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xb3\x02\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
 	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12$\n" +
 	"\vrequire_tls\x18\n" +
 	" \x01(\bH\x02R\n" +
-	"requireTls\x88\x01\x01B\x0e\n" +
+	"requireTls\x88\x01\x01\x12,\n" +
+	"\x0fremote_deletion\x18\v \x01(\bH\x03R\x0eremoteDeletion\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
-	"\f_require_tls\"I\n" +
+	"\f_require_tlsB\x12\n" +
+	"\x10_remote_deletion\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +

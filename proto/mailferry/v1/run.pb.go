@@ -116,7 +116,14 @@ type RunReport struct {
 	// TLS mode of the account.
 	TlsMode TlsMode `protobuf:"varint,30,opt,name=tls_mode,json=tlsMode,proto3,enum=mailferry.v1.TlsMode" json:"tls_mode,omitempty"`
 	// How the session signed in, for instance "SCRAM-SHA-256"; empty if it did not.
-	Mechanism     string `protobuf:"bytes,45,opt,name=mechanism,proto3" json:"mechanism,omitempty"`
+	Mechanism string `protobuf:"bytes,45,opt,name=mechanism,proto3" json:"mechanism,omitempty"`
+	// Messages moved to another mailbox at the remote server, passed over for good because of their size, and left for
+	// later runs by the account's limits.
+	Moved   int64 `protobuf:"varint,31,opt,name=moved,proto3" json:"moved,omitempty"`
+	Skipped int64 `protobuf:"varint,32,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Left    int64 `protobuf:"varint,33,opt,name=left,proto3" json:"left,omitempty"`
+	// What else the reader should know, a sentence each.
+	Notes         []string `protobuf:"bytes,34,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +298,34 @@ func (x *RunReport) GetMechanism() string {
 	return ""
 }
 
+func (x *RunReport) GetMoved() int64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *RunReport) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *RunReport) GetLeft() int64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *RunReport) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
 // Progress is the live state of a run, sent while it lasts and once when it has ended.
 type Progress struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -406,7 +441,7 @@ var File_mailferry_v1_run_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xfe\x04\n" +
+	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xd8\x05\n" +
 	"\tRunReport\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1f\n" +
@@ -431,7 +466,11 @@ const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\x05bytes\x18\x11 \x01(\x03R\x05bytes\x12)\n" +
 	"\x05fault\x18\x12 \x01(\v2\x13.mailferry.v1.FaultR\x05fault\x120\n" +
 	"\btls_mode\x18\x1e \x01(\x0e2\x15.mailferry.v1.TlsModeR\atlsMode\x12\x1c\n" +
-	"\tmechanism\x18- \x01(\tR\tmechanism\"\x95\x02\n" +
+	"\tmechanism\x18- \x01(\tR\tmechanism\x12\x14\n" +
+	"\x05moved\x18\x1f \x01(\x03R\x05moved\x12\x18\n" +
+	"\askipped\x18  \x01(\x03R\askipped\x12\x12\n" +
+	"\x04left\x18! \x01(\x03R\x04left\x12\x14\n" +
+	"\x05notes\x18\" \x03(\tR\x05notes\"\x95\x02\n" +
 	"\bProgress\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1f\n" +
 	"\vaccount_uid\x18\x02 \x01(\tR\n" +

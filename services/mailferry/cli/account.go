@@ -34,13 +34,14 @@ type AccountAddCmd struct {
 	ForwardTo   string        `required:"" placeholder:"ADDRESS" help:"Local address that gets the mail."`
 	TLS         string        `name:"tls" enum:"detect,direct,disable" default:"detect" help:"How the session is secured: detect (upgrade when offered), direct (from the first byte) or disable."`
 	Interval    time.Duration `placeholder:"DURATION" help:"Fetch at this interval instead of the global one."`
-	After       string        `enum:"leave,delete" default:"leave" help:"What happens to a message at the remote server once its destination accepted it: ${enum}."`
 	Auth        string        `enum:"auto,user-pass,plain,login,cram-md5,scram-sha-1,scram-sha-256,scram-sha-1-plus,scram-sha-256-plus,oauth2" default:"auto" placeholder:"auto" help:"How to sign in: auto (the strongest way the server offers), user-pass (the protocol's own command), oauth2, or a SASL mechanism, which never gives way to another: plain, login, cram-md5, scram-sha-1, scram-sha-256, the last two also with -plus."`
+	After       string        `enum:"leave,delete,move" default:"leave" help:"What happens to a message at the remote server once its destination accepted it: ${enum}."`
 	APOP        bool          `name:"apop" help:"POP3: sign in with APOP only."`
 	LenientDot  bool          `help:"POP3: also take a dot at the end of the last line as the end of a message, once the server falls silent (Exchange 2000)."`
 	OnIndexLoss string        `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
 	Inactive    bool          `help:"Do not fetch it yet."`
 
+	Policy      `embed:""`
 	Certificate `embed:""`
 }
 
@@ -66,6 +67,7 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, Auth: account.Auth(c.Auth), LenientDot: c.LenientDot, ForwardTo: c.ForwardTo,
 		Interval: c.Interval, After: account.After(c.After), OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
 	}
+	c.Policy.apply(&a)
 	if err := c.Certificate.apply(&a); err != nil {
 		return err
 	}
@@ -230,7 +232,7 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
 		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "tls seen", seen, "certificate", certificate, "auth", authOf(a), "apop", map[bool]string{true: "yes"}[a.GetApop()],
 		"lenient dot", map[bool]string{true: "yes"}[a.GetLenientDot()],
-		"forward to", a.GetForwardTo(), "interval", schedule, "after collection", word(a.GetAfter(), "AFTER_COLLECTION_"),
+		"forward to", a.GetForwardTo(), "interval", schedule, "after collection", afterOf(a), "collects", limitsOf(a),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
 		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),
 		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()),

@@ -25,8 +25,8 @@ type AccountEditCmd struct {
 	ForwardTo   *string        `placeholder:"ADDRESS" help:"Local address that gets the mail."`
 	TLS         *string        `name:"tls" enum:"detect,direct,disable" help:"How the session is secured: ${enum}."`
 	Interval    *time.Duration `placeholder:"DURATION" help:"Fetch at this interval; 0 for the global one."`
-	After       *string        `enum:"leave,delete" help:"What happens to a collected message at the remote server: ${enum}."`
 	Auth        *string        `enum:"auto,user-pass,plain,login,cram-md5,scram-sha-1,scram-sha-256,scram-sha-1-plus,scram-sha-256-plus,oauth2" placeholder:"auto" help:"How to sign in: auto, user-pass, a SASL mechanism by name, or oauth2."`
+	After       *string        `enum:"leave,delete,move" help:"What happens to a collected message at the remote server: ${enum}."`
 	APOP        *bool          `name:"apop" negatable:"" help:"POP3: sign in with APOP only."`
 	LenientDot  *bool          `negatable:"" help:"POP3: also take a dot at the end of the last line as the end of a message."`
 	OnIndexLoss *string        `enum:"recollect,baseline" help:"If the record of what was collected is lost: ${enum}."`
@@ -35,6 +35,7 @@ type AccountEditCmd struct {
 	ForgetTLS   bool           `name:"forget-tls" help:"The account was seen with TLS at its server: let it sign in without again. Only if the server gave up TLS for good."`
 	NewMailbox  bool           `help:"The changed host or user is another mailbox: start with an empty record of what was collected."`
 
+	Policy      `embed:""`
 	Certificate `embed:""`
 }
 
@@ -79,6 +80,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		}
 		a := account.FromProto(got.GetAccount())
 		c.apply(&a)
+		c.Policy.apply(&a)
 		if err := c.Certificate.apply(&a); err != nil {
 			return err
 		}
@@ -113,7 +115,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.ForgetTLS || c.Certificate.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
+	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 
 func (c *AccountEditCmd) apply(a *account.Account) {

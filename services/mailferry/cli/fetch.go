@@ -110,6 +110,15 @@ func summary(r *mailferryv1.RunReport) string {
 	if r.GetDeleted() > 0 {
 		s += fmt.Sprintf(", %d deleted at the remote", r.GetDeleted())
 	}
+	if r.GetMoved() > 0 {
+		s += fmt.Sprintf(", %d moved at the remote", r.GetMoved())
+	}
+	if r.GetSkipped() > 0 {
+		s += fmt.Sprintf(", %d too large", r.GetSkipped())
+	}
+	if r.GetLeft() > 0 {
+		s += fmt.Sprintf(", %d left for the next run", r.GetLeft())
+	}
 	if r.GetFailed() > 0 {
 		s += fmt.Sprintf(", %d passed over", r.GetFailed())
 	}
@@ -118,6 +127,9 @@ func summary(r *mailferryv1.RunReport) string {
 	}
 	if t := took(r); t != "" {
 		s += " in " + t
+	}
+	for _, note := range r.GetNotes() {
+		s += "; " + oneLine(note)
 	}
 	if n := r.GetFetched() - r.GetDelivered(); n > 0 && r.GetFault() == nil {
 		s += fmt.Sprintf("; %d are on their way: the destination has not accepted them yet (see the log of delivery, 'mailferry status')", n)

@@ -43,7 +43,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 		dest = "(none: domains need their own)"
 	}
 	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest,
-		"require_tls", onOff(s.GetRequireTls()))
+		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()))
 	return nil
 }
 
@@ -51,7 +51,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off."`
+	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off."`
 }
 
 // Help explains the settings.
@@ -60,6 +60,7 @@ func (*SettingsSetCmd) Help() string {
   pop3_locking  on: one session per remote mailbox in the whole fleet; off: one per account
   destination   where mail of domains without a destination of their own is handed over
   require_tls   on: nobody signs in at a remote server without TLS
+  remote_deletion  off: nothing is deleted or moved at any remote server, from the next batch on
 
 Examples:
   mailferry settings set interval=5m
@@ -101,10 +102,12 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		return assignBool(&req.Pop3Locking, name, value)
 	case "require_tls":
 		return assignBool(&req.RequireTls, name, value)
+	case "remote_deletion":
+		return assignBool(&req.RemoteDeletion, name, value)
 	case "destination":
 		req.Destination = &value
 	default:
-		return usage("there is no setting %q: there are interval, pop3_locking, destination and require_tls", name)
+		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls and remote_deletion", name)
 	}
 	return nil
 }

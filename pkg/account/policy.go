@@ -1,0 +1,42 @@
+package account
+
+import "strings"
+
+// maxDays bounds ages: the index knows the day of an entry for that long.
+const maxDays = 3650
+
+// validatePolicy checks what is collected, and what happens after it.
+func (a Account) validatePolicy() error {
+	conditions := a.AfterDays != 0 || a.AfterKeepNewest != 0 || a.AfterLargerThan != 0
+	switch {
+	case a.AfterDays < 0 || a.AfterDays > maxDays:
+		return invalid("after_days", "want 0 to %d", maxDays)
+	case a.AfterKeepNewest < 0:
+		return invalid("after_keep_newest", "must not be negative")
+	case a.AfterLargerThan < 0:
+		return invalid("after_larger_than", "must not be negative")
+	case conditions && !a.After.Removes():
+		return invalid("after", "days, keep-newest and larger-than say which messages are deleted or moved: want delete or move with them")
+	case a.StartDays < StartNow || a.StartDays > maxDays:
+		return invalid("start_days", "want everything, now, or 1 to %d days", maxDays)
+	case a.StartDays > 0 && a.Protocol == POP3:
+		return invalid("start_days", "a POP3 server does not say when a message came: want now, or IMAP")
+	case a.MaxMessageSize < 0 || a.MaxMessages < 0 || a.MaxBytes < 0:
+		return invalid("max", "a limit must not be negative")
+	}
+	return a.validateMove()
+}
+
+func (a Account) validateMove() error {
+	switch {
+	case a.After != Move && a.MoveTo != "":
+		return invalid("move_to", "goes with after move")
+	case (a.After == Move || a.MarkSeen) && a.Protocol == POP3:
+		return invalid("after", "move and mark-seen need IMAP")
+	case a.After != Move:
+		return nil
+	case strings.EqualFold(a.MoveTo, "INBOX"):
+		return invalid("move_to", "INBOX is where the messages come from")
+	}
+	return validateText("move_to", a.MoveTo, MaxFieldLen)
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// Policy is what an account collects, and what happens after it.
+type Policy struct {
+	AfterDays      *int    `placeholder:"DAYS" group:"policy" help:"Delete or move only what is older: POP3: collected so long ago; IMAP: come to the remote server so long ago. 0: whatever its age."`
+	KeepNewest     *int    `placeholder:"N" group:"policy" help:"Delete or move only what is not among the newest N collected messages."`
+	LargerThan     *Octets `placeholder:"SIZE" group:"policy" help:"Delete or move what is larger, whatever its age; without --after-days only that."`
+	MoveTo         *string `placeholder:"MAILBOX" group:"policy" help:"IMAP: mailbox for --after move; made if it is not there."`
+	MarkSeen       *bool   `negatable:"" group:"policy" help:"IMAP: mark collected messages as seen."`
+	Start          *Start  `placeholder:"all|now|DAYSd" group:"policy" help:"What an account collects that has not run yet: all there is, only what comes from now on, or what came in the last days (IMAP), for instance 30d."`
+	NewestFirst    *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
+	MaxMessageSize *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
+	MaxMessages    *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in one run. 0: no limit."`
+	MaxBytes       *Octets `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in one run. 0: no limit."`
+}
+
+func (p *Policy) named() bool { return *p != Policy{} }
+
+func (p *Policy) apply(a *account.Account) {
+	change(&a.AfterDays, p.AfterDays)
+	change(&a.AfterKeepNewest, p.KeepNewest)
+	change(&a.AfterLargerThan, (*int64)(p.LargerThan))
+	change(&a.MoveTo, p.MoveTo)
+	change(&a.MarkSeen, p.MarkSeen)
+	change(&a.StartDays, (*int)(p.Start))
+	change(&a.NewestFirst, p.NewestFirst)
+	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
+	change(&a.MaxMessages, p.MaxMessages)
+	change(&a.MaxBytes, (*int64)(p.MaxBytes))
+}
+
+func change[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// Octets is a size on a command line: 500000, 64kB, 10MB, 2GB.
+type Octets int64
+
+// UnmarshalText reads a number with an optional unit of a thousand, a million or a thousand million.
+func (o *Octets) UnmarshalText(text []byte) error {
+	s := strings.ToUpper(strings.TrimSpace(string(text)))
+	factor := int64(1)
+	for unit, f := range map[string]int64{"KB": 1e3, "MB": 1e6, "GB": 1e9} {
+		if n, ok := strings.CutSuffix(s, unit); ok {
+			s, factor = strings.TrimSpace(n), f
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 || n > 1<<53/factor {
+		return fmt.Errorf("%q is not a size like 500000, 64kB or 10MB", text)
+	}
+	*o = Octets(n * factor)
+	return nil
+}
+
+// Start is what a new account collects: all, now, or days like 30d.
+type Start int
+
+// UnmarshalText reads all, now or 30d.
+func (s *Start) UnmarshalText(text []byte) error {
+	switch word := strings.TrimSpace(string(text)); word {
+	case "all":
+		*s = 0
+	case "now":
+		*s = account.StartNow
+	default:
+		days, ok := strings.CutSuffix(word, "d")
+		n, err := strconv.Atoi(days)
+		if !ok || err != nil || n < 1 {
+			return fmt.Errorf("%q is none of all, now or days like 30d", word)
+		}
+		*s = Start(n)
+	}
+	return nil
+}
+
+// afterOf says what happens to collected messages in one line.
+func afterOf(a *mailferryv1.Account) string {
+	s := word(a.GetAfter(), "AFTER_COLLECTION_")
+	if a.GetMoveTo() != "" {
+		s += " to " + a.GetMoveTo()
+	}
+	var rules []string
+	if n := a.GetAfterDays(); n > 0 {
+		rules = append(rules, "after "+count(int64(n), "day"))
+	}
+	if n := a.GetAfterLargerThan(); n > 0 {
+		rules = append(rules, "if larger than "+size(n))
+	}
+	s = strings.Join(append([]string{s}, strings.Join(rules, " or ")), " ")
+	s = strings.TrimSpace(s)
+	if n := a.GetAfterKeepNewest(); n > 0 {
+		s += fmt.Sprintf(", the newest %d stay", n)
+	}
+	if a.GetMarkSeen() {
+		s += ", marked seen"
+	}
+	return s
+}
+
+// limitsOf says what an account collects, "" for all there is.
+func limitsOf(a *mailferryv1.Account) string {
+	var out []string
+	switch n := a.GetStartDays(); {
+	case n == account.StartNow:
+		out = append(out, "what came after its start")
+	case n > 0:
+		out = append(out, "what came since "+count(int64(n), "day")+" before its start")
+	}
+	if n := a.GetMaxMessageSize(); n > 0 {
+		out = append(out, "messages up to "+size(n))
+	}
+	if n := a.GetMaxMessages(); n > 0 {
+		out = append(out, fmt.Sprintf("%d messages a run", n))
+	}
+	if n := a.GetMaxBytes(); n > 0 {
+		out = append(out, size(n)+" a run")
+	}
+	if a.GetNewestFirst() {
+		out = append(out, "newest first")
+	}
+	return strings.Join(out, ", ")
+}
