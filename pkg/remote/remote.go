@@ -92,7 +92,7 @@ type Limits struct {
 	Dial     time.Duration // connect and TLS handshake, each; default 15 s
 	Command  time.Duration // greeting and each answer; default 60 s
 	Idle     time.Duration // silence inside a body; default 60 s
-	Quiet    time.Duration // silence after which a body that Target.LenientDot may end is asked about; default 5 s
+	Quiet    time.Duration // silence after which a body that Target.LenientDot may end is asked about; default 5 s, or half of Idle
 	Line     int           // octets of one line; default 64 KiB
 	List     int           // messages of a listing; default 1,000,000
 	Message  int64         // octets of one message; default 256 MiB
@@ -109,7 +109,7 @@ func (l Limits) WithDefaults() Limits {
 	def(&l.Dial, 15*time.Second)
 	def(&l.Command, time.Minute)
 	def(&l.Idle, time.Minute)
-	def(&l.Quiet, 5*time.Second)
+	def(&l.Quiet, min(5*time.Second, l.Idle/2))
 	if l.Line == 0 {
 		l.Line = 64 << 10
 	}

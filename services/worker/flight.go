@@ -34,8 +34,10 @@ func (r *run) follow(ctx context.Context) (*flight, error) {
 	}
 	f := &flight{r: r, receipts: ch, stop: stop, waiting: map[ledger.Key]int64{}, mine: map[ledger.Key]bool{}}
 	for k, m := range r.index.Marks() {
-		f.waiting[k] = m.Size
-		f.bytes += m.Size
+		if r.held[string(k)] { // what an attempt left and TRANSIT has not never lands
+			f.waiting[k] = m.Size
+			f.bytes += m.Size
+		}
 	}
 	return f, nil
 }

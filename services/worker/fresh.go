@@ -37,11 +37,10 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var held map[string]bool
 	if opened || r.index.Counts().Marked > 0 {
 		// Ask TRANSIT first, then read index and marks again: a message that was committed between the two is
 		// seen as collected; the other way round it would be seen nowhere.
-		if held, err = r.w.Transit.Held(ctx, r.acc.UID); err != nil {
+		if r.held, err = r.w.Transit.Held(ctx, r.acc.UID); err != nil {
 			return nil, fault.Wrap(fault.BackPressure, "ask transit what is in flight", err)
 		}
 		if r.index, err = r.hold.Reload(ctx); err != nil {
@@ -54,7 +53,7 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 	var fresh []candidate
 	known := make(map[ledger.Key]bool)
 	for i, k := range r.keys {
-		if k == "" || held[string(k)] || known[k] {
+		if k == "" || r.held[string(k)] || known[k] {
 			continue
 		}
 		if r.index.State(k) != ledger.StateNew {

@@ -47,6 +47,7 @@ type run struct {
 	listing remote.Listing
 	keys    []ledger.Key // of listing.Items; "" where the message has none
 	index   *ledger.Index
+	held    map[string]bool // keys that TRANSIT held when it was asked
 	report  *queue.Report
 	show    *progress
 	// failures is the first failure that concerns one message, not the session: the run goes on.
