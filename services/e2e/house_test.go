@@ -110,15 +110,24 @@ func (h *house) account(name, user string, p account.Protocol, after account.Aft
 	if p == account.IMAP {
 		port = h.remote.IMAPPort
 	}
-	a := account.Account{
-		UID: directory.NewUID(), Domain: "example.com", Name: name, Active: true, Protocol: p, Host: fmt.Sprintf("%s:%d", h.remote.Host, port),
-		Username: user, ForwardTo: name + "@example.com", After: after,
-	}.WithDefaults()
+	return h.add(account.Account{
+		Name: name, Protocol: p, Host: fmt.Sprintf("%s:%d", h.remote.Host, port), Username: user, After: after,
+	}, h.remote.Password, change...)
+}
+
+// add adds an account on any server; it is active and its mail goes to its name.
+func (h *house) add(a account.Account, password string, change ...func(*account.Account)) account.Account {
+	h.t.Helper()
+	a.UID, a.Domain, a.Active, a.ForwardTo = directory.NewUID(), "example.com", true, a.Name+"@example.com"
+	if a.Username == "" {
+		a.Username = a.Name
+	}
+	a = a.WithDefaults()
 	for _, c := range change {
 		c(&a)
 	}
 	var err error
-	if a.SealedPassword, err = h.vault.Seal(h.remote.Password, a.SealContext()); err != nil {
+	if a.SealedPassword, err = h.vault.Seal(password, a.SealContext()); err != nil {
 		h.t.Fatal(err)
 	}
 	if err := a.Validate(); err != nil {
@@ -196,7 +205,10 @@ func (h *house) startWith(role string, flags []string, env ...string) *proc {
 		"--vault-key-file", h.vaultFile(), "--lease", short.String(), "--drain-grace", "5s"}
 	switch role {
 	case "worker":
-		args = append(args, "--remote-ca", h.remote.CAPath, "--egress-allow", "127.0.0.0/8")
+		args = append(args, "--egress-allow", "127.0.0.0/8")
+		if h.remote != nil {
+			args = append(args, "--remote-ca", h.remote.CAPath)
+		}
 	case "delivery":
 		args = append(args, "--retry-min", "200ms")
 	}
