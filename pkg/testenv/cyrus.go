@@ -160,7 +160,8 @@ func (c *Cyrus) launch() error {
 	}
 	cmd := exec.Command(filepath.Join(c.Dir, "bin", "master"), "-D", "-C", filepath.Join(c.Dir, "imapd.conf"),
 		"-M", filepath.Join(c.Dir, "cyrus.conf"), "-p", filepath.Join(c.Dir, "pid"))
-	cmd.Env = []string{"LD_LIBRARY_PATH=" + filepath.Join(c.Dir, "lib"), "PATH=/usr/bin:/bin"}
+	lib := filepath.Join(c.Dir, "lib")
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LD_LIBRARY_PATH=" + lib, "LD_PRELOAD=" + filepath.Join(lib, "libeatmydata.so")}
 	cmd.Dir = c.Dir
 	var as *syscall.Credential
 	if os.Getuid() == 0 { // Cyrus refuses to serve as root

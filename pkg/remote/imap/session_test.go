@@ -64,32 +64,24 @@ func TestSessionWithDovecot(t *testing.T) {
 	}
 }
 
+// TestSessionWithCyrus runs over STARTTLS, which has both the plain and the secured part of a session.
 func TestSessionWithCyrus(t *testing.T) {
 	t.Parallel()
 	cyrus := testenv.NewCyrus(t, canary)
-	for name, target := range map[string]remote.Target{
-		"plain":    {Port: cyrus.IMAPPort, TLS: account.Disable},
-		"STARTTLS": {Port: cyrus.IMAPPort, TLS: account.Detect},
-		"IMAPS":    {Port: cyrus.IMAPSPort, TLS: account.Direct},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			remotetest.Run(t, func(t *testing.T) remotetest.Env {
-				target := target
-				target.Host, target.Password = cyrus.Host, cyrus.Password
-				target.Username = mailbox(t.Name())
-				return remotetest.Env{
-					Dial: func(ctx context.Context, d remote.Dialer) (remote.Session, error) {
-						return imap.Dial(ctx, d, target)
-					},
-					Dialer: dialer(cyrus.Pool), Password: canary,
-					Append: func(m ...[]byte) { cyrus.Append(target.Username, m...) },
-					Served: cyrusServes,
-					Count:  func() int { return cyrus.Count(target.Username) },
-				}
-			})
-		})
-	}
+	remotetest.Run(t, func(t *testing.T) remotetest.Env {
+		target := remote.Target{
+			Host: cyrus.Host, Port: cyrus.IMAPPort, TLS: account.Detect, Username: mailbox(t.Name()), Password: cyrus.Password,
+		}
+		return remotetest.Env{
+			Dial: func(ctx context.Context, d remote.Dialer) (remote.Session, error) {
+				return imap.Dial(ctx, d, target)
+			},
+			Dialer: dialer(cyrus.Pool), Password: canary,
+			Append: func(m ...[]byte) { cyrus.Append(target.Username, m...) },
+			Served: cyrusServes,
+			Count:  func() int { return cyrus.Count(target.Username) },
+		}
+	})
 }
 
 // cyrusServes says what Cyrus makes of m: it takes mail as RFC 5322 has it, and nothing else.

@@ -55,32 +55,24 @@ func TestSessionWithDovecot(t *testing.T) {
 	}
 }
 
+// TestSessionWithCyrus runs over STLS, which has both the plain and the secured part of a session.
 func TestSessionWithCyrus(t *testing.T) {
 	t.Parallel()
 	cyrus := testenv.NewCyrus(t, canary)
-	for name, target := range map[string]remote.Target{
-		"plain": {Port: cyrus.POP3Port, TLS: account.Disable},
-		"STLS":  {Port: cyrus.POP3Port, TLS: account.Detect},
-		"POP3S": {Port: cyrus.POP3SPort, TLS: account.Direct},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			remotetest.Run(t, func(t *testing.T) remotetest.Env {
-				target := target
-				target.Host, target.Password = cyrus.Host, cyrus.Password
-				target.Username = mailbox(t.Name())
-				return remotetest.Env{
-					Dial: func(ctx context.Context, d remote.Dialer) (remote.Session, error) {
-						return pop3.Dial(ctx, d, target)
-					},
-					Dialer: dialer(cyrus.Pool), Password: canary, DeletesAtClose: true,
-					Append: func(m ...[]byte) { cyrus.Append(target.Username, m...) },
-					Served: cyrusServes,
-					Count:  func() int { return cyrus.Count(target.Username) },
-				}
-			})
-		})
-	}
+	remotetest.Run(t, func(t *testing.T) remotetest.Env {
+		target := remote.Target{
+			Host: cyrus.Host, Port: cyrus.POP3Port, TLS: account.Detect, Username: mailbox(t.Name()), Password: cyrus.Password,
+		}
+		return remotetest.Env{
+			Dial: func(ctx context.Context, d remote.Dialer) (remote.Session, error) {
+				return pop3.Dial(ctx, d, target)
+			},
+			Dialer: dialer(cyrus.Pool), Password: canary, DeletesAtClose: true,
+			Append: func(m ...[]byte) { cyrus.Append(target.Username, m...) },
+			Served: cyrusServes,
+			Count:  func() int { return cyrus.Count(target.Username) },
+		}
+	})
 }
 
 // cyrusServes says what Cyrus makes of m: it takes mail as RFC 5322 has it, and nothing else.
