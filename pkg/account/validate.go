@@ -99,6 +99,9 @@ func (a Account) validateHost() error {
 	if net.ParseIP(host) != nil {
 		return nil
 	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return invalid("host", "%q has letters that DNS does not know: write its ASCII form (xn--…)", host)
+	}
 	if host == "" || len(host) > 253 || strings.ContainsFunc(host, func(r rune) bool {
 		return r != '-' && r != '.' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
 	}) {

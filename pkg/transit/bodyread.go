@@ -20,8 +20,8 @@ const (
 	maxReadPause = 2 * time.Second
 )
 
-// openBody returns the body of a message, inline or not.
-func (t *Transit) openBody(ctx context.Context, m *Message) (io.ReadCloser, error) {
+// OpenBody returns the body of a message, inline or not, as [Parcel.Open] does.
+func (t *Transit) OpenBody(ctx context.Context, m *Message) (io.ReadCloser, error) {
 	v := &verifier{size: m.GetSize(), digest: m.GetDigest(), h: sha256.New()}
 	if m.GetObject() == "" {
 		v.r = io.NopCloser(bytes.NewReader(m.GetInline()))

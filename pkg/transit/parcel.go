@@ -59,7 +59,7 @@ func (p *Parcel) Open(ctx context.Context) (io.ReadCloser, error) {
 	if p.Err != nil {
 		return nil, p.Err
 	}
-	return p.t.openBody(ctx, p.Message)
+	return p.t.OpenBody(ctx, p.Message)
 }
 
 // Keep tells NATS every third of AckWait that the message is worked on, until it is settled or ctx

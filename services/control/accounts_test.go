@@ -151,6 +151,7 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		{"name", func(r *mailferryv1.CreateAccountRequest) { r.Account.Name = "a\nb" }},
 		{"protocol", func(r *mailferryv1.CreateAccountRequest) { r.Account.Protocol = 0 }},
 		{"host", func(r *mailferryv1.CreateAccountRequest) { r.Account.Host = "h:99999" }},
+		{"host", func(r *mailferryv1.CreateAccountRequest) { r.Account.Host = "pop.müller.example" }},
 		{"username", func(r *mailferryv1.CreateAccountRequest) { r.Account.Username = "" }},
 		{"forward_to", func(r *mailferryv1.CreateAccountRequest) { r.Account.ForwardTo = "nobody" }},
 		{"interval", func(r *mailferryv1.CreateAccountRequest) { r.Account.Interval = durationpb.New(time.Second) }},

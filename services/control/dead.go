@@ -153,13 +153,9 @@ func (s *Service) GetDead(ctx context.Context, req *mailferryv1.GetDeadRequest) 
 func (s *Service) header(ctx context.Context, m *mailferryv1.FetchedMessage) []byte {
 	head := m.GetInline()
 	if m.GetObject() != "" {
-		o, ok := s.Transit.(bodyOpener)
-		if !ok {
-			return nil
-		}
 		ctx, cancel := context.WithTimeout(ctx, checkTime)
 		defer cancel()
-		r, err := o.OpenBody(ctx, m)
+		r, err := s.Transit.OpenBody(ctx, m)
 		if err != nil {
 			return nil
 		}

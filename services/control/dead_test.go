@@ -189,6 +189,42 @@ func TestARetryLooksAtTheKeyFirst(t *testing.T) {
 	}
 }
 
+// The body of a large message is in the object store.
+func TestTheHeaderOfALargeDeadLetterIsShown(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.add("a")
+	slot, a := h.slot("a")
+	pub := h.trans.Publisher(0)
+	key := ledger.NewKeyer(h.vault.KeySecret()).UniqueID("large")
+	err := pub.Put(t.Context(), &mailferryv1.FetchedMessage{
+		AccountUid: a.UID, Domain: a.Domain, Name: a.Name, Key: string(key), Epoch: "e1", Slot: string(slot),
+	}, strings.NewReader("Subject: large\r\n\r\n"+strings.Repeat("x", 2<<20)), func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := errors.Join(err, pub.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	intake, err := h.trans.Lanes(t.Context(), transit.LaneConfig{Prefetch: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(intake.Stop)
+	p, err := intake.Next(t.Context())
+	if err != nil || p.GetObject() == "" {
+		t.Fatal(err, p.GetObject())
+	}
+	if err := h.trans.Bury(t.Context(), &mailferryv1.DeadLetter{BuriedAt: now(), Message: p.Message}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := h.dead.GetDead(t.Context(), &mailferryv1.GetDeadRequest{Id: a.UID + "/" + string(key)})
+	if err != nil || string(got.GetHeader()) != "Subject: large" {
+		t.Errorf("%q %v", got.GetHeader(), err)
+	}
+}
+
 func TestADeadLetterWithoutABodyIsFetchedAgain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -64,10 +64,6 @@ type Transit interface {
 	DropDead(ctx context.Context, id string) error
 	Republish(ctx context.Context, m *mailferryv1.FetchedMessage) error
 	EraseAccount(ctx context.Context, accountUID string) error
-}
-
-// bodyOpener is an ability of a Transit: to open the body of a dead letter that is not inline.
-type bodyOpener interface {
 	OpenBody(ctx context.Context, m *mailferryv1.FetchedMessage) (io.ReadCloser, error)
 }
 

@@ -194,13 +194,6 @@ func (h *house) start(role string, env ...string) *proc { return h.startWith(rol
 
 func (h *house) startWith(role string, flags []string, env ...string) *proc {
 	h.t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	p := &proc{log: filepath.Join(h.dir, fmt.Sprintf("%s-%d.log", role, len(h.procs))), done: make(chan struct{})}
-	f, err := os.Create(p.log)
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	args := []string{role, "--nats-url", h.nats.URL, "--redis-url", "unix://" + h.redis.Socket, "--health-listen", "off", "--log-level", "debug",
 		"--vault-key-file", h.vaultFile(), "--lease", short.String(), "--drain-grace", "5s"}
 	switch role {
@@ -212,7 +205,19 @@ func (h *house) startWith(role string, flags []string, env ...string) *proc {
 	case "delivery":
 		args = append(args, "--retry-min", "200ms")
 	}
-	p.cmd = exec.Command(binary, append(args, flags...)...)
+	return h.launch(env, append(args, flags...)...)
+}
+
+func (h *house) launch(env []string, args ...string) *proc {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := &proc{log: filepath.Join(h.dir, fmt.Sprintf("%s-%d.log", args[0], len(h.procs))), done: make(chan struct{})}
+	f, err := os.Create(p.log)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	p.cmd = exec.Command(binary, args...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = f, f
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
