@@ -137,6 +137,10 @@ func (h *hello) capability() error {
 func (h *hello) startTLS(ctx context.Context) error {
 	const op = "imap starttls"
 	st, err := h.ask("STARTTLS")
+	if fault.KindOf(err) == fault.Network {
+		return fault.Errorf(fault.TLS, op, "the server closed the connection instead of an answer to STARTTLS; "+
+			"use direct TLS on another port, or disable TLS if the server has none")
+	}
 	if err != nil {
 		return err
 	}
