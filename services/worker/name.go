@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
 )
 
@@ -25,22 +26,11 @@ func (r *run) nameByContent(ctx context.Context, items []remote.Item) error {
 	var err error
 	if s, ok := r.session.(remote.HeaderReader); ok {
 		left = nil
-		err = s.Headers(ctx, items, func(f remote.Fetched) error {
-			if f.Err != nil || n.name(f, remote.HeaderDigest) != nil {
-				left = append(left, f.Item)
-			}
-			return nil
-		})
+		err = n.ask(ctx, items, s.Headers, remote.HeaderDigest, func(it remote.Item, _ error) { left = append(left, it) })
 	}
 	if err == nil && len(left) > 0 {
-		n.broke, r.readForNames = nil, true
-		err = r.session.Fetch(ctx, left, func(f remote.Fetched) error {
-			if f.Err != nil {
-				r.failed(f.Item, f.Err)
-				return nil
-			}
-			return n.name(f, remote.MessageDigest)
-		})
+		r.readForNames = true
+		err = n.ask(ctx, left, r.session.Fetch, remote.MessageDigest, r.failed)
 	}
 	if err == nil || n.broke == nil || len(r.nameless) == maxNameless || ctx.Err() != nil {
 		return err
@@ -61,17 +51,33 @@ func (r *run) nameByContent(ctx context.Context, items []remote.Item) error {
 type naming struct {
 	r     *run
 	at    map[int]int  // message number → place in the listing
-	broke *remote.Item // the message in which the session broke
+	broke *remote.Item // the message at which the session broke
 }
 
-func (n *naming) name(f remote.Fetched, digest func(io.Reader) ([]byte, error)) error {
-	sum, err := digest(f.Body)
-	if err != nil {
-		if !errors.Is(err, remote.ErrAnonymous) {
-			n.broke = &f.Item
+// ask reads the items by read, names them by digest, and hands over those that came to no name.
+func (n *naming) ask(ctx context.Context, items []remote.Item, read func(context.Context, []remote.Item, func(remote.Fetched) error) error,
+	digest func(io.Reader) ([]byte, error), failed func(remote.Item, error),
+) error {
+	done := 0
+	err := read(ctx, items, func(f remote.Fetched) error {
+		sum, err := []byte(nil), f.Err
+		if err == nil {
+			if sum, err = digest(f.Body); err == nil {
+				_, err = io.Copy(io.Discard, f.Body) // to see that it has an end
+			}
+			if err != nil && !errors.Is(err, remote.ErrAnonymous) && fault.KindOf(err) != fault.Policy {
+				return err
+			}
 		}
-		return err
+		if done++; err != nil {
+			failed(f.Item, err)
+			return nil
+		}
+		n.r.keys[n.at[f.Item.Number]] = n.r.w.Keyer.Content(sum)
+		return nil
+	})
+	if err != nil && done < len(items) {
+		n.broke = &items[done]
 	}
-	n.r.keys[n.at[f.Item.Number]] = n.r.w.Keyer.Content(sum)
-	return nil
+	return err
 }
