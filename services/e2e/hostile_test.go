@@ -22,7 +22,7 @@ func TestHostileNeighbours(t *testing.T) {
 	acquire(t)
 	m := &matrix{house: newHouse(t, nil), sink: newSink(t)}
 	m.destination(m.sink.destination())
-	m.startWith("worker", []string{"--answer-timeout", "5s", "--run-limit", "15s"})
+	m.startWith("worker", []string{"--answer-timeout", "15s", "--run-limit", "20s"})
 	m.start("delivery")
 	cli := m.control()
 	flood := strings.Repeat("1 unique-id\r\n", 4096)
