@@ -61,6 +61,17 @@ func (s *session) flag(ctx context.Context, set goimap.UIDSet, flag goimap.Flag)
 // expungeOurs expunges if all that is flagged is ours. A search that finds nothing tells nothing: ours
 // have just been flagged.
 func (s *session) expungeOurs(ctx context.Context, items []remote.Item) error {
+	found, err := s.flagged(ctx, items)
+	if err != nil || len(found) == 0 || !onlyOurs(found, items) {
+		return err
+	}
+	return s.do(ctx, "imap expunge", s.expect(noFetch, len(items), 0), func() error {
+		return s.client.Expunge().Close()
+	})
+}
+
+// flagged asks for all that is flagged \Deleted.
+func (s *session) flagged(ctx context.Context, items []remote.Item) (goimap.UIDSet, error) {
 	var found goimap.UIDSet
 	err := s.do(ctx, "imap uid search", s.expect(noFetch, len(items), 0), func() error {
 		data, err := s.client.UIDSearch(&goimap.SearchCriteria{Flag: []goimap.Flag{goimap.FlagDeleted}}, nil).Wait()
@@ -69,12 +80,7 @@ func (s *session) expungeOurs(ctx context.Context, items []remote.Item) error {
 		}
 		return err
 	})
-	if err != nil || len(found) == 0 || !onlyOurs(found, items) {
-		return err
-	}
-	return s.do(ctx, "imap expunge", s.expect(noFetch, len(items), 0), func() error {
-		return s.client.Expunge().Close()
-	})
+	return found, err
 }
 
 // onlyOurs says whether every UID of found is that of an item. Ranges are compared as they are: a server

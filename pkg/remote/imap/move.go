@@ -35,7 +35,8 @@ func (s *session) MarkSeen(ctx context.Context, items []remote.Item) error {
 }
 
 // Move moves the messages into a mailbox, which is made if it is not there: with MOVE (RFC 6851), else with
-// COPY and Delete. A copy whose deletion was cut off is made again.
+// COPY and Delete. A copy whose deletion was cut off is made again; where Delete would leave the messages, for
+// what others flagged, none is made: the next run would make one more.
 func (s *session) Move(ctx context.Context, items []remote.Item, mailbox string) error {
 	if len(items) == 0 {
 		return nil
@@ -47,6 +48,16 @@ func (s *session) Move(ctx context.Context, items []remote.Item, mailbox string)
 		return err
 	}
 	move := s.caps.Has(goimap.CapMove)
+	if !move && !s.caps.Has(goimap.CapUIDPlus) {
+		found, err := s.flagged(ctx, items)
+		if err != nil {
+			return err
+		}
+		if !onlyOurs(found, items) {
+			return fault.Errorf(fault.Unavailable, "imap move", "nothing is moved: the server knows neither MOVE nor UIDPLUS, "+
+				"and somebody flagged other messages as deleted; expunge or unflag them")
+		}
+	}
 	for _, set := range sets(items) {
 		err := s.transfer(ctx, set, len(items), mailbox, move)
 		if tryCreate(err) {

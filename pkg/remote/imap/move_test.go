@@ -36,8 +36,10 @@ func TestMove(t *testing.T) {
 		"cut":                     {dialogue: mayDo(" MOVE") + "C? T2 UID MOVE\nCLOSE\n", kind: fault.Network, text: "closed"},
 		"without MOVE":            {dialogue: mayDo(" UIDPLUS") + copies + "C: T5 UID EXPUNGE 5:6,9\n" + gone + "S: T5 OK done\n"},
 		"a copy refused":          {dialogue: mayDo(" UIDPLUS") + "C? T2 UID COPY\nS: T2 NO no\n", kind: fault.Unavailable, text: "copy"},
-		"others' stay": {dialogue: mayDo("") + copies +
-			"C: T5 UID SEARCH DELETED\nS: * SEARCH 5 6 8 9\nS: T5 OK done\n"},
+		"others' are flagged":     {dialogue: mayDo("") + "C: T2 UID SEARCH DELETED\nS: * SEARCH 5 6 8 9\nS: T2 OK done\n", kind: fault.Unavailable, text: "nothing is moved"},
+		"neither MOVE nor UIDPLUS": {dialogue: mayDo("") + "C: T2 UID SEARCH DELETED\nS: * SEARCH 5\nS: T2 OK done\n" +
+			"C: T3 UID COPY 5:6,9 \"Gr&APwA3w-e\"\nS: T3 OK done\nC: T4 SELECT INBOX\nS: * 3 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: T4 OK done\n" +
+			"C: T5 UID STORE 5:6,9 +FLAGS.SILENT (\\Deleted)\nS: T5 OK done\nC: T6 UID SEARCH DELETED\nS: * SEARCH 5 6 9\nS: T6 OK done\nC: T7 EXPUNGE\n" + gone + "S: T7 OK done\n"},
 		"another UIDVALIDITY": {dialogue: strings.Replace(mayDo(" MOVE"), "UIDVALIDITY 7", "UIDVALIDITY 8", 1), kind: fault.NotFound, text: "made anew"},
 	} {
 		t.Run(name, func(t *testing.T) {
