@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -75,7 +76,7 @@ func (w *Worker) plaintext(ctx context.Context, a account.Account, domain direct
 
 // sawTLS records that the account was seen with TLS at its server.
 func (w *Worker) sawTLS(ctx context.Context, a account.Account, version string) error {
-	if version == "none" || w.policies.recorded(a) {
+	if version == "none" || w.policies.known(w.policies.tls, a) {
 		return nil
 	}
 	target, err := a.Target()
@@ -89,9 +90,35 @@ func (w *Worker) sawTLS(ctx context.Context, a account.Account, version string) 
 		c.TLSVersion = version
 	})
 	if err == nil {
-		w.policies.record(a)
+		w.policies.keep(w.policies.tls, a)
 	}
 	return err
+}
+
+// signIn opens a session, unless the domain has failed to sign in at this mailbox too often of late: what is
+// said of passwords must not help to find one. Credentials that were good before are not asked about.
+func (w *Worker) signIn(ctx context.Context, a account.Account, d remote.Dialer, t remote.Target) (remote.Session, error) {
+	if !w.policies.known(w.policies.good, a) {
+		until, err := w.Ledger.LoginBlocked(ctx, a.Domain, t.Host, t.Username)
+		if err == nil && !until.IsZero() {
+			err = &fault.Error{Kind: fault.Throttled, Op: "sign in", Until: until, Err: fmt.Errorf("the server has refused %s too often of late; "+
+				"nothing was sent, and it is not tried before %s", fault.Clean(t.Username), until.UTC().Format(time.RFC3339))}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	s, err := dial(ctx, a.Protocol, d, t)
+	if fault.KindOf(err) == fault.Auth {
+		w.policies.forget(a)
+		if _, err := w.Ledger.LoginFailed(context.WithoutCancel(ctx), a.Domain, t.Host, t.Username); err != nil {
+			return nil, err
+		}
+	}
+	if err == nil {
+		w.policies.keep(w.policies.good, a)
+	}
+	return s, err
 }
 
 // policies keeps what the directory says of domains for a few seconds, and which accounts are on record as
@@ -100,7 +127,8 @@ type policies struct {
 	dir     *directory.Directory
 	mu      sync.Mutex
 	domains map[string]keptDomain
-	tls     map[string]uint64 // account uid → its revision
+	// Revisions of accounts by uid: on record as seen with TLS; signed in well when last seen.
+	tls, good map[string]uint64
 }
 
 type keptDomain struct {
@@ -114,7 +142,7 @@ const (
 )
 
 func newPolicies(dir *directory.Directory) *policies {
-	return &policies{dir: dir, domains: map[string]keptDomain{}, tls: map[string]uint64{}}
+	return &policies{dir: dir, domains: map[string]keptDomain{}, tls: map[string]uint64{}, good: map[string]uint64{}}
 }
 
 // domain returns the rules of a domain, none where it has no record.
@@ -140,18 +168,26 @@ func (p *policies) domain(ctx context.Context, name string) (directory.Domain, e
 	return d, nil
 }
 
-func (p *policies) recorded(a account.Account) bool {
+// known says whether m holds the account as it is.
+func (p *policies) known(m map[string]uint64, a account.Account) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	revision, ok := p.tls[a.UID]
+	revision, ok := m[a.UID]
 	return ok && revision == a.Revision
 }
 
-func (p *policies) record(a account.Account) {
+func (p *policies) keep(m map[string]uint64, a account.Account) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.tls) >= keptMost {
-		clear(p.tls)
+	if len(m) >= keptMost {
+		clear(m)
 	}
-	p.tls[a.UID] = a.Revision
+	m[a.UID] = a.Revision
+}
+
+// forget takes the account off those that signed in well.
+func (p *policies) forget(a account.Account) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.good, a.UID)
 }
