@@ -53,7 +53,7 @@ func (a Account) validateTLS() error {
 	}
 	for _, p := range a.TLSPins {
 		if b, err := hex.DecodeString(p); err != nil || len(b) != sha256.Size {
-			return invalid("tls_pins", "want the SHA-256 of a public key: 64 hex digits, as 'mailferry account test' shows it")
+			return invalid("tls_pins", "want the SHA-256 of a public key: 64 hex digits; 'openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | sha256sum' makes it of a certificate")
 		}
 	}
 	if len(a.TLSCA) > maxCA || a.TLSCA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(a.TLSCA)) {

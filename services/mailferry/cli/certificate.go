@@ -9,7 +9,7 @@ import (
 
 // Certificate is an account's own rule for the certificate of its server.
 type Certificate struct {
-	TLSPin          []string `name:"tls-pin" placeholder:"SHA256" sep:"none" group:"certificate" help:"Take only a certificate with this key (SHA-256 of its public key, as 'account test' shows it), whoever signed it; may be repeated. Empty: none."`
+	TLSPin          []string `name:"tls-pin" placeholder:"SHA256" sep:"none" group:"certificate" help:"Take only a certificate with this key (SHA-256 of its public key, in hex), whoever signed it; may be repeated. Empty: none."`
 	TLSCA           *string  `name:"tls-ca" placeholder:"FILE" group:"certificate" help:"Take only certificates of the authorities in this file (PEM). Empty: those of the installation."`
 	TLSAllowInvalid *bool    `name:"tls-allow-invalid" negatable:"" group:"certificate" help:"Take any certificate, where the domain permits it: whoever sits in between gets the password."`
 }
