@@ -67,6 +67,9 @@ func (a Account) Validate() error {
 	if a.APOP && a.Auth != AuthAuto {
 		return invalid("apop", "is a way to sign in of its own: it goes with auth %s only", AuthAuto)
 	}
+	if (a.Auth == OAuth2) != (a.OAuthProvider != "") || len(a.OAuthProvider) > MaxNameLen {
+		return invalid("oauth_provider", "goes with auth %s, which needs one", OAuth2)
+	}
 	if a.Auth == OAuth2 && a.TLS == Disable {
 		return invalid("auth", "%s sends a token, which goes over TLS only", OAuth2)
 	}

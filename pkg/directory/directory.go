@@ -44,7 +44,7 @@ type Directory struct {
 
 	ensuring sync.Mutex
 
-	accounts, domains, settings, collections *bucket
+	accounts, domains, settings, collections, credentials *bucket
 }
 
 // Open makes the buckets, or brings them to cfg, and returns the directory.
@@ -60,6 +60,7 @@ func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Directory, 
 	d.domains = newBucket(d, "DOMAINS", "tenants")
 	d.settings = newBucket(d, "SETTINGS", "settings of the whole fleet")
 	d.collections = newBucket(d, "COLLECTIONS", "accounts that have collected, and under which epoch of their UID index")
+	d.credentials = newBucket(d, "CREDENTIALS", "OAuth consents of accounts, sealed")
 	if err := d.retry(ctx, "open directory", func(ctx context.Context) error { return d.make(ctx, true) }); err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func apiPrefix(o jetstream.JetStreamOptions) string {
 func (d *Directory) make(ctx context.Context, update bool) error {
 	d.ensuring.Lock()
 	defer d.ensuring.Unlock()
-	for _, b := range []*bucket{d.accounts, d.domains, d.settings, d.collections} {
+	for _, b := range []*bucket{d.accounts, d.domains, d.settings, d.collections, d.credentials} {
 		if err := b.make(ctx, update); err != nil {
 			return fmt.Errorf("bucket %s: %w", b.name, err)
 		}

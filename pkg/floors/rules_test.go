@@ -40,11 +40,13 @@ var owners = []owner{
 	}, "who else wants a message asks a room for it"},
 	{"github.com/redis/go-redis/v9", []string{
 		"pkg/ledger", "pkg/due",
+		"pkg/oauth",          // tokens that workers share, and the lock of their refresh
 		"pkg/daemon",         // opens the connection
 		"services/mailferry", // hands it to the rooms, and waits for the server it starts
 	}, "who else wants a key asks a room for it"},
 	{"github.com/nats-io/nats-server/v2", []string{"services/mailferry/embedded"}, "up runs it inside"},
 	{"github.com/emersion/go-imap/v2", []string{"pkg/remote/imap"}, "one guard around it"},
+	{"golang.org/x/oauth2", []string{"pkg/oauth"}, "no token in an error, and one refresh at a time"},
 	{"github.com/knadh/go-pop3", []string{"pkg/remote/pop3"}, "one guard around it"},
 	{"github.com/emersion/go-sasl", []string{"pkg/remote/sasl"}, "one attempt, and no secret in an error"},
 	{"github.com/xdg-go/scram", []string{"pkg/remote/sasl"}, "one bound on its iterations"},
@@ -61,7 +63,7 @@ var owners = []owner{
 var forTests = []string{
 	prefix + "pkg/testenv", prefix + "services/e2e", "testing", "net/http/httptest", "go.uber.org/goleak",
 	"github.com/stretchr/testify", "github.com/emersion/go-smtp", "github.com/emersion/go-imap/v2/imapserver",
-	"github.com/alicebob/miniredis", "github.com/Shopify/toxiproxy",
+	"github.com/alicebob/miniredis", "github.com/zitadel/oidc", "github.com/Shopify/toxiproxy",
 }
 
 // shared are parts of a room that its other parts may import, since they would belong to the room's own

@@ -69,8 +69,10 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 	if err := s.permitted(ctx, a); err != nil {
 		return nil, err
 	}
-	if err := account.ValidatePassword(req.GetPassword()); err != nil {
-		return nil, errInvalid(err)
+	if a.Auth != account.OAuth2 || req.GetPassword() != "" {
+		if err := account.ValidatePassword(req.GetPassword()); err != nil {
+			return nil, errInvalid(err)
+		}
 	}
 	slot, err := slotOf(a)
 	if err != nil {
@@ -177,6 +179,9 @@ func (s *Service) erase(ctx context.Context, a account.Account) error {
 	slot, err := slotOf(a)
 	if err == nil {
 		err = s.Ledger.Erase(ctx, slot, a.UID)
+	}
+	if s.Consents != nil {
+		err = errors.Join(err, s.Consents.Erase(ctx, a.UID))
 	}
 	return errors.Join(err, s.Transit.EraseAccount(ctx, a.UID), s.Queue.EraseRuns(ctx, a.UID), s.Directory.DeleteCollection(ctx, a.UID))
 }

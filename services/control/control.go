@@ -32,7 +32,9 @@ type Deps struct {
 	Transit   Transit
 	Due       Due
 	Vault     Vault
-	Log       *zap.Logger
+	// Consents may be nil: no account signs in with OAuth 2.0 then.
+	Consents Consents
+	Log      *zap.Logger
 	// Tokens admit a caller; at least one, each of at least 16 bytes.
 	Tokens []string
 	// Checks are the parts the fleet stands on, by name, for the status.
@@ -104,7 +106,10 @@ func New(d Deps, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.handler = g
+	outer := http.NewServeMux()
+	outer.Handle("/", g)
+	outer.HandleFunc("GET "+CallbackPath, s.callback) // browsers of owners bear no token, but a state
+	s.handler = outer
 	return s, nil
 }
 

@@ -85,6 +85,9 @@ func (s *Service) merge(ctx context.Context, old account.Account, req *mailferry
 		}
 		a.SealedPassword = sealed
 	}
+	if a.Auth != account.OAuth2 && len(a.SealedPassword) == 0 {
+		return a, errField("password", "is missing: the account had none while it signed in with OAuth 2.0")
+	}
 	if req.Password != nil || a.Host != old.Host || a.Username != old.Username {
 		a.CredentialVersion++
 	}

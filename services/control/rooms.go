@@ -10,6 +10,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/oauth"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/transit"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
@@ -75,6 +76,16 @@ type Due interface {
 // Vault is what control needs of the vault.
 type Vault interface {
 	Seal(plain, context string) ([]byte, error)
+}
+
+// Consents is what control needs of [oauth.Broker].
+type Consents interface {
+	Start(ctx context.Context, o oauth.Owner) (link string, err error)
+	Finish(ctx context.Context, state, code string) (oauth.Owner, error)
+	StartDevice(ctx context.Context, o oauth.Owner) (oauth.Device, error)
+	AwaitDevice(ctx context.Context, d oauth.Device) error
+	Given(ctx context.Context, uid string) (time.Time, error)
+	Erase(ctx context.Context, uid string) error
 }
 
 // slotOf returns the slot of an account's remote mailbox.

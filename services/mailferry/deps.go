@@ -16,6 +16,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/oauth"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/transit"
 	"github.com/mailferry/mailferry/pkg/vault"
@@ -24,6 +25,8 @@ import (
 // roomFlags is what all roles must be told alike.
 type roomFlags struct {
 	Lease time.Duration `name:"lease" env:"MAILFERRY_LEASE" default:"30s" group:"backends" help:"Life of a lock, of a delivery's lease and of an unsettled job: how soon the work of a process that died is taken over. The same in all roles."`
+
+	oauthFlags `embed:""`
 }
 
 // deps are the rooms of a process, each over the connections that are opened here.
@@ -39,7 +42,9 @@ type deps struct {
 	ledger    *ledger.Ledger
 	keyer     *ledger.Keyer
 	vault     *vault.Vault
+	oauth     *oauth.Broker
 	lease     time.Duration
+	rooms     roomFlags
 	checks    map[string]func(context.Context) error
 }
 
@@ -58,7 +63,7 @@ func openDeps(ctx context.Context, p *process, b backends, rooms roomFlags) (*de
 	if err != nil {
 		return nil, err
 	}
-	d := &deps{name: fmt.Sprintf("%s/%d", host, os.Getpid()), log: p.log, p: p, lease: rooms.Lease}
+	d := &deps{name: fmt.Sprintf("%s/%d", host, os.Getpid()), log: p.log, p: p, lease: rooms.Lease, rooms: rooms}
 	if d.vault, err = openVault(b.VaultKeyFile); err != nil {
 		return nil, err
 	}
@@ -92,6 +97,9 @@ func (d *deps) openRooms(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 	d.keyer = ledger.NewKeyer(d.vault.KeySecret())
 	d.ledger = ledger.New(rdb, ledger.Config{TTL: d.lease, DeliveryLease: d.lease, Gather: gather, KeyID: d.keyer.ID()})
 	d.due = due.New(rdb)
+	if d.oauth, err = d.rooms.broker(d, rdb); err != nil {
+		return err
+	}
 	return nil
 }
 

@@ -85,6 +85,7 @@ func newParser(c *commands, t *terminal, client kong.Option) (*kong.Kong, error)
 			{Key: "worker", Title: "Worker"},
 			{Key: "delivery", Title: "Delivery"},
 			{Key: "backends", Title: "NATS, Redis and keys"},
+			{Key: "oauth", Title: "OAuth 2.0"},
 			{Key: "process", Title: "Process"},
 			{Key: "connection", Title: "Connection"},
 			{Key: "password", Title: "Password"},

@@ -45,7 +45,7 @@ func workerPart(ctx context.Context, f workerFlags, d *deps) (daemon.Part, error
 	guard := remote.Guard{Allow: f.EgressAllow, DenyPorts: f.EgressDenyPorts}
 	w, err := worker.New(ctx, worker.Deps{
 		Directory: d.directory, Due: d.due, Queue: d.queue, Transit: d.transit, Ledger: d.ledger, Keyer: d.keyer,
-		Vault: d.vault, Log: d.log.Named("worker"), Metrics: d.p.health.Registry(),
+		Vault: d.vault, OAuth: d.oauth, Log: d.log.Named("worker"), Metrics: d.p.health.Registry(),
 	}, worker.Config{
 		Name: d.name, Slots: f.Slots, Reserved: f.ReservedSlots, RunLimit: f.RunLimit, Batch: f.Batch,
 		Recheck: d.lease / 6, BusyRetry: d.lease / 30,

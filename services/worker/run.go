@@ -229,6 +229,9 @@ func (r *run) open(ctx context.Context) error {
 	}
 	r.session, err = r.w.signIn(ctx, r.acc, d, t)
 	if err != nil {
+		if r.acc.Auth == account.OAuth2 && fault.KindOf(err) == fault.Auth {
+			err = errors.Join(err, r.w.OAuth.Forget(ctx, r.acc.UID)) // the next run has a new token
+		}
 		return err
 	}
 	r.report.Tls, r.report.Mechanism = r.session.Info().TLS, r.session.Info().Mechanism

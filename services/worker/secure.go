@@ -23,9 +23,11 @@ func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, 
 		return t, fault.New(fault.Policy, "account", err)
 	}
 	if a.Auth == account.OAuth2 {
-		return t, fault.Errorf(fault.ConsentNeeded, "oauth2", "nobody has given consent for this account yet")
+		t.Token, err = w.OAuth.Token(ctx, a.UID)
+	} else {
+		t.Password, err = w.Vault.Unseal(a.SealedPassword, a.SealContext())
 	}
-	if t.Password, err = w.Vault.Unseal(a.SealedPassword, a.SealContext()); err != nil {
+	if err != nil {
 		return t, err
 	}
 	domain, err := w.policies.domain(ctx, a.Domain)

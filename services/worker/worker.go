@@ -15,6 +15,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/oauth"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/remote"
 	"github.com/mailferry/mailferry/pkg/transit"
@@ -89,6 +90,7 @@ type Deps struct {
 	Ledger    *ledger.Ledger
 	Keyer     *ledger.Keyer
 	Vault     *vault.Vault
+	OAuth     *oauth.Broker
 	Log       *zap.Logger
 	Metrics   prometheus.Registerer
 }

@@ -373,8 +373,10 @@ type Account struct {
 	// Larger messages are passed over for good and told in the report; 0: the installation's limit alone.
 	MaxMessageSize int64 `protobuf:"varint,30,opt,name=max_message_size,json=maxMessageSize,proto3" json:"max_message_size,omitempty"`
 	// Most messages and octets of one run; the rest comes with the next ones. 0: no limit.
-	MaxMessages   int32 `protobuf:"varint,31,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`
-	MaxBytes      int64 `protobuf:"varint,32,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	MaxMessages int32 `protobuf:"varint,31,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`
+	MaxBytes    int64 `protobuf:"varint,32,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	// With oauth2: the name of the provider, as this installation has it.
+	OauthProvider string `protobuf:"bytes,41,opt,name=oauth_provider,json=oauthProvider,proto3" json:"oauth_provider,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +642,13 @@ func (x *Account) GetMaxBytes() int64 {
 	return 0
 }
 
+func (x *Account) GetOauthProvider() string {
+	if x != nil {
+		return x.OauthProvider
+	}
+	return ""
+}
+
 // Domain is a tenant of the hosting provider.
 type Domain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -897,7 +906,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\t\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\t\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -938,7 +947,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\fnewest_first\x18\x1d \x01(\bR\vnewestFirst\x12(\n" +
 	"\x10max_message_size\x18\x1e \x01(\x03R\x0emaxMessageSize\x12!\n" +
 	"\fmax_messages\x18\x1f \x01(\x05R\vmaxMessages\x12\x1b\n" +
-	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\"\xa7\x01\n" +
+	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\x12%\n" +
+	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\"\xa7\x01\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +

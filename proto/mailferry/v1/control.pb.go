@@ -687,6 +687,129 @@ func (x *UpdateAccountResponse) GetIndexNew() bool {
 	return false
 }
 
+type StartConsentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ref   *AccountRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// A code to be typed in on another device (RFC 8628), in place of a link that comes back here.
+	Device        bool `protobuf:"varint,2,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartConsentRequest) Reset() {
+	*x = StartConsentRequest{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartConsentRequest) ProtoMessage() {}
+
+func (x *StartConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartConsentRequest.ProtoReflect.Descriptor instead.
+func (*StartConsentRequest) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StartConsentRequest) GetRef() *AccountRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *StartConsentRequest) GetDevice() bool {
+	if x != nil {
+		return x.Device
+	}
+	return false
+}
+
+type StartConsentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the owner goes; good once and until expires_at.
+	Link string `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
+	// What the owner types in there, with device.
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Given         bool                   `protobuf:"varint,4,opt,name=given,proto3" json:"given,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartConsentResponse) Reset() {
+	*x = StartConsentResponse{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartConsentResponse) ProtoMessage() {}
+
+func (x *StartConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartConsentResponse.ProtoReflect.Descriptor instead.
+func (*StartConsentResponse) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StartConsentResponse) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
+}
+
+func (x *StartConsentResponse) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *StartConsentResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *StartConsentResponse) GetGiven() bool {
+	if x != nil {
+		return x.Given
+	}
+	return false
+}
+
 type DeleteAccountRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ref           *AccountRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -696,7 +819,7 @@ type DeleteAccountRequest struct {
 
 func (x *DeleteAccountRequest) Reset() {
 	*x = DeleteAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	mi := &file_mailferry_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +831,7 @@ func (x *DeleteAccountRequest) String() string {
 func (*DeleteAccountRequest) ProtoMessage() {}
 
 func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	mi := &file_mailferry_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +844,7 @@ func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteAccountRequest) GetRef() *AccountRef {
@@ -739,7 +862,7 @@ type DeleteAccountResponse struct {
 
 func (x *DeleteAccountResponse) Reset() {
 	*x = DeleteAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	mi := &file_mailferry_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +874,7 @@ func (x *DeleteAccountResponse) String() string {
 func (*DeleteAccountResponse) ProtoMessage() {}
 
 func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	mi := &file_mailferry_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +887,7 @@ func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 type ResetIndexRequest struct {
@@ -776,7 +899,7 @@ type ResetIndexRequest struct {
 
 func (x *ResetIndexRequest) Reset() {
 	*x = ResetIndexRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[12]
+	mi := &file_mailferry_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +911,7 @@ func (x *ResetIndexRequest) String() string {
 func (*ResetIndexRequest) ProtoMessage() {}
 
 func (x *ResetIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[12]
+	mi := &file_mailferry_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +924,7 @@ func (x *ResetIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetIndexRequest.ProtoReflect.Descriptor instead.
 func (*ResetIndexRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResetIndexRequest) GetRef() *AccountRef {
@@ -821,7 +944,7 @@ type ResetIndexResponse struct {
 
 func (x *ResetIndexResponse) Reset() {
 	*x = ResetIndexResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[13]
+	mi := &file_mailferry_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +956,7 @@ func (x *ResetIndexResponse) String() string {
 func (*ResetIndexResponse) ProtoMessage() {}
 
 func (x *ResetIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[13]
+	mi := &file_mailferry_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +969,7 @@ func (x *ResetIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetIndexResponse.ProtoReflect.Descriptor instead.
 func (*ResetIndexResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResetIndexResponse) GetForgotten() int64 {
@@ -865,7 +988,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[14]
+	mi := &file_mailferry_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1000,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[14]
+	mi := &file_mailferry_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1013,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FetchRequest) GetRef() *AccountRef {
@@ -911,7 +1034,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[15]
+	mi := &file_mailferry_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1046,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[15]
+	mi := &file_mailferry_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1059,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FetchResponse) GetProgress() *Progress {
@@ -964,7 +1087,7 @@ type FetchManyRequest struct {
 
 func (x *FetchManyRequest) Reset() {
 	*x = FetchManyRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[16]
+	mi := &file_mailferry_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1099,7 @@ func (x *FetchManyRequest) String() string {
 func (*FetchManyRequest) ProtoMessage() {}
 
 func (x *FetchManyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[16]
+	mi := &file_mailferry_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1112,7 @@ func (x *FetchManyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchManyRequest.ProtoReflect.Descriptor instead.
 func (*FetchManyRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FetchManyRequest) GetDomain() string {
@@ -1024,7 +1147,7 @@ type FetchManyResponse struct {
 
 func (x *FetchManyResponse) Reset() {
 	*x = FetchManyResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[17]
+	mi := &file_mailferry_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1159,7 @@ func (x *FetchManyResponse) String() string {
 func (*FetchManyResponse) ProtoMessage() {}
 
 func (x *FetchManyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[17]
+	mi := &file_mailferry_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1172,7 @@ func (x *FetchManyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchManyResponse.ProtoReflect.Descriptor instead.
 func (*FetchManyResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FetchManyResponse) GetAccounts() int64 {
@@ -1118,7 +1241,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[18]
+	mi := &file_mailferry_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1253,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[18]
+	mi := &file_mailferry_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1266,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRunsRequest) GetRef() *AccountRef {
@@ -1170,7 +1293,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[19]
+	mi := &file_mailferry_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1305,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[19]
+	mi := &file_mailferry_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1318,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRunsResponse) GetRuns() []*RunReport {
@@ -1213,7 +1336,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[20]
+	mi := &file_mailferry_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1348,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[20]
+	mi := &file_mailferry_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1361,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 type GetStatusResponse struct {
@@ -1257,7 +1380,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[21]
+	mi := &file_mailferry_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1392,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[21]
+	mi := &file_mailferry_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1405,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetStatusResponse) GetAccounts() int64 {
@@ -1346,7 +1469,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[22]
+	mi := &file_mailferry_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1481,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[22]
+	mi := &file_mailferry_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1494,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Component) GetName() string {
@@ -1403,7 +1526,7 @@ type ListDomainsRequest struct {
 
 func (x *ListDomainsRequest) Reset() {
 	*x = ListDomainsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[23]
+	mi := &file_mailferry_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1538,7 @@ func (x *ListDomainsRequest) String() string {
 func (*ListDomainsRequest) ProtoMessage() {}
 
 func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[23]
+	mi := &file_mailferry_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1551,7 @@ func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsRequest.ProtoReflect.Descriptor instead.
 func (*ListDomainsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 type ListDomainsResponse struct {
@@ -1440,7 +1563,7 @@ type ListDomainsResponse struct {
 
 func (x *ListDomainsResponse) Reset() {
 	*x = ListDomainsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[24]
+	mi := &file_mailferry_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1575,7 @@ func (x *ListDomainsResponse) String() string {
 func (*ListDomainsResponse) ProtoMessage() {}
 
 func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[24]
+	mi := &file_mailferry_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1588,7 @@ func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsResponse.ProtoReflect.Descriptor instead.
 func (*ListDomainsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListDomainsResponse) GetDomains() []*Domain {
@@ -1487,7 +1610,7 @@ type PutDomainRequest struct {
 
 func (x *PutDomainRequest) Reset() {
 	*x = PutDomainRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[25]
+	mi := &file_mailferry_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1622,7 @@ func (x *PutDomainRequest) String() string {
 func (*PutDomainRequest) ProtoMessage() {}
 
 func (x *PutDomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[25]
+	mi := &file_mailferry_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1635,7 @@ func (x *PutDomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDomainRequest.ProtoReflect.Descriptor instead.
 func (*PutDomainRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutDomainRequest) GetDomain() *Domain {
@@ -1538,7 +1661,7 @@ type PutDomainResponse struct {
 
 func (x *PutDomainResponse) Reset() {
 	*x = PutDomainResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[26]
+	mi := &file_mailferry_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1673,7 @@ func (x *PutDomainResponse) String() string {
 func (*PutDomainResponse) ProtoMessage() {}
 
 func (x *PutDomainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[26]
+	mi := &file_mailferry_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1686,7 @@ func (x *PutDomainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDomainResponse.ProtoReflect.Descriptor instead.
 func (*PutDomainResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutDomainResponse) GetDomain() *Domain {
@@ -1582,7 +1705,7 @@ type DeleteDomainRequest struct {
 
 func (x *DeleteDomainRequest) Reset() {
 	*x = DeleteDomainRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[27]
+	mi := &file_mailferry_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1717,7 @@ func (x *DeleteDomainRequest) String() string {
 func (*DeleteDomainRequest) ProtoMessage() {}
 
 func (x *DeleteDomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[27]
+	mi := &file_mailferry_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1730,7 @@ func (x *DeleteDomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDomainRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDomainRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteDomainRequest) GetName() string {
@@ -1625,7 +1748,7 @@ type DeleteDomainResponse struct {
 
 func (x *DeleteDomainResponse) Reset() {
 	*x = DeleteDomainResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[28]
+	mi := &file_mailferry_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1760,7 @@ func (x *DeleteDomainResponse) String() string {
 func (*DeleteDomainResponse) ProtoMessage() {}
 
 func (x *DeleteDomainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[28]
+	mi := &file_mailferry_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1773,7 @@ func (x *DeleteDomainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDomainResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDomainResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 type GetSettingsRequest struct {
@@ -1661,7 +1784,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[29]
+	mi := &file_mailferry_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1796,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[29]
+	mi := &file_mailferry_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1809,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 type GetSettingsResponse struct {
@@ -1698,7 +1821,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[30]
+	mi := &file_mailferry_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1833,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[30]
+	mi := &file_mailferry_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1846,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetSettingsResponse) GetSettings() *Settings {
@@ -1747,7 +1870,7 @@ type PutSettingsRequest struct {
 
 func (x *PutSettingsRequest) Reset() {
 	*x = PutSettingsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[31]
+	mi := &file_mailferry_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1882,7 @@ func (x *PutSettingsRequest) String() string {
 func (*PutSettingsRequest) ProtoMessage() {}
 
 func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[31]
+	mi := &file_mailferry_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1895,7 @@ func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutSettingsRequest) GetDestination() string {
@@ -1819,7 +1942,7 @@ type PutSettingsResponse struct {
 
 func (x *PutSettingsResponse) Reset() {
 	*x = PutSettingsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[32]
+	mi := &file_mailferry_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1954,7 @@ func (x *PutSettingsResponse) String() string {
 func (*PutSettingsResponse) ProtoMessage() {}
 
 func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[32]
+	mi := &file_mailferry_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1967,7 @@ func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutSettingsResponse) GetSettings() *Settings {
@@ -1866,7 +1989,7 @@ type ListDeadRequest struct {
 
 func (x *ListDeadRequest) Reset() {
 	*x = ListDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[33]
+	mi := &file_mailferry_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2001,7 @@ func (x *ListDeadRequest) String() string {
 func (*ListDeadRequest) ProtoMessage() {}
 
 func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[33]
+	mi := &file_mailferry_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2014,7 @@ func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListDeadRequest) GetDomain() string {
@@ -1929,7 +2052,7 @@ type DeadEntry struct {
 
 func (x *DeadEntry) Reset() {
 	*x = DeadEntry{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[34]
+	mi := &file_mailferry_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2064,7 @@ func (x *DeadEntry) String() string {
 func (*DeadEntry) ProtoMessage() {}
 
 func (x *DeadEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[34]
+	mi := &file_mailferry_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2077,7 @@ func (x *DeadEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadEntry.ProtoReflect.Descriptor instead.
 func (*DeadEntry) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeadEntry) GetId() string {
@@ -1987,7 +2110,7 @@ type ListDeadResponse struct {
 
 func (x *ListDeadResponse) Reset() {
 	*x = ListDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[35]
+	mi := &file_mailferry_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2122,7 @@ func (x *ListDeadResponse) String() string {
 func (*ListDeadResponse) ProtoMessage() {}
 
 func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[35]
+	mi := &file_mailferry_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2135,7 @@ func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListDeadResponse) GetEntries() []*DeadEntry {
@@ -2031,7 +2154,7 @@ type GetDeadRequest struct {
 
 func (x *GetDeadRequest) Reset() {
 	*x = GetDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[36]
+	mi := &file_mailferry_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2043,7 +2166,7 @@ func (x *GetDeadRequest) String() string {
 func (*GetDeadRequest) ProtoMessage() {}
 
 func (x *GetDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[36]
+	mi := &file_mailferry_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2056,7 +2179,7 @@ func (x *GetDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadRequest.ProtoReflect.Descriptor instead.
 func (*GetDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetDeadRequest) GetId() string {
@@ -2077,7 +2200,7 @@ type GetDeadResponse struct {
 
 func (x *GetDeadResponse) Reset() {
 	*x = GetDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[37]
+	mi := &file_mailferry_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2212,7 @@ func (x *GetDeadResponse) String() string {
 func (*GetDeadResponse) ProtoMessage() {}
 
 func (x *GetDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[37]
+	mi := &file_mailferry_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2225,7 @@ func (x *GetDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadResponse.ProtoReflect.Descriptor instead.
 func (*GetDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetDeadResponse) GetEntry() *DeadEntry {
@@ -2128,7 +2251,7 @@ type RetryDeadRequest struct {
 
 func (x *RetryDeadRequest) Reset() {
 	*x = RetryDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[38]
+	mi := &file_mailferry_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2263,7 @@ func (x *RetryDeadRequest) String() string {
 func (*RetryDeadRequest) ProtoMessage() {}
 
 func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[38]
+	mi := &file_mailferry_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2276,7 @@ func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RetryDeadRequest) GetId() string {
@@ -2173,7 +2296,7 @@ type RetryDeadResponse struct {
 
 func (x *RetryDeadResponse) Reset() {
 	*x = RetryDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[39]
+	mi := &file_mailferry_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2308,7 @@ func (x *RetryDeadResponse) String() string {
 func (*RetryDeadResponse) ProtoMessage() {}
 
 func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[39]
+	mi := &file_mailferry_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2321,7 @@ func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RetryDeadResponse) GetOutcome() string {
@@ -2217,7 +2340,7 @@ type DropDeadRequest struct {
 
 func (x *DropDeadRequest) Reset() {
 	*x = DropDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[40]
+	mi := &file_mailferry_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2352,7 @@ func (x *DropDeadRequest) String() string {
 func (*DropDeadRequest) ProtoMessage() {}
 
 func (x *DropDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[40]
+	mi := &file_mailferry_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2365,7 @@ func (x *DropDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDeadRequest.ProtoReflect.Descriptor instead.
 func (*DropDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DropDeadRequest) GetId() string {
@@ -2260,7 +2383,7 @@ type DropDeadResponse struct {
 
 func (x *DropDeadResponse) Reset() {
 	*x = DropDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[41]
+	mi := &file_mailferry_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2395,7 @@ func (x *DropDeadResponse) String() string {
 func (*DropDeadResponse) ProtoMessage() {}
 
 func (x *DropDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[41]
+	mi := &file_mailferry_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2408,7 @@ func (x *DropDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDeadResponse.ProtoReflect.Descriptor instead.
 func (*DropDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 var File_mailferry_v1_control_proto protoreflect.FileDescriptor
@@ -2347,7 +2470,16 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x15UpdateAccountResponse\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12!\n" +
 	"\findex_copied\x18\x02 \x01(\bR\vindexCopied\x12\x1b\n" +
-	"\tindex_new\x18\x03 \x01(\bR\bindexNew\"B\n" +
+	"\tindex_new\x18\x03 \x01(\bR\bindexNew\"Y\n" +
+	"\x13StartConsentRequest\x12*\n" +
+	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\bR\x06device\"\x8f\x01\n" +
+	"\x14StartConsentResponse\x12\x12\n" +
+	"\x04link\x18\x01 \x01(\tR\x04link\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
+	"\x05given\x18\x04 \x01(\bR\x05given\"B\n" +
 	"\x14DeleteAccountRequest\x12*\n" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"\x17\n" +
 	"\x15DeleteAccountResponse\"?\n" +
@@ -2442,14 +2574,15 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"!\n" +
 	"\x0fDropDeadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x12\n" +
-	"\x10DropDeadResponse2\xa1\x04\n" +
+	"\x10DropDeadResponse2\xfa\x04\n" +
 	"\x0eAccountService\x12X\n" +
 	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12T\n" +
 	"\n" +
 	"GetAccount\x12\x1f.mailferry.v1.GetAccountRequest\x1a .mailferry.v1.GetAccountResponse\"\x03\x90\x02\x01\x12Z\n" +
 	"\fListAccounts\x12!.mailferry.v1.ListAccountsRequest\x1a\".mailferry.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\rUpdateAccount\x12\".mailferry.v1.UpdateAccountRequest\x1a#.mailferry.v1.UpdateAccountResponse\x12X\n" +
-	"\rDeleteAccount\x12\".mailferry.v1.DeleteAccountRequest\x1a#.mailferry.v1.DeleteAccountResponse\x12O\n" +
+	"\rDeleteAccount\x12\".mailferry.v1.DeleteAccountRequest\x1a#.mailferry.v1.DeleteAccountResponse\x12W\n" +
+	"\fStartConsent\x12!.mailferry.v1.StartConsentRequest\x1a\".mailferry.v1.StartConsentResponse0\x01\x12O\n" +
 	"\n" +
 	"ResetIndex\x12\x1f.mailferry.v1.ResetIndexRequest\x1a .mailferry.v1.ResetIndexResponse2\xf0\x01\n" +
 	"\n" +
@@ -2482,7 +2615,7 @@ func file_mailferry_v1_control_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_control_proto_rawDescData
 }
 
-var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_mailferry_v1_control_proto_goTypes = []any{
 	(*AccountRef)(nil),            // 0: mailferry.v1.AccountRef
 	(*CreateAccountRequest)(nil),  // 1: mailferry.v1.CreateAccountRequest
@@ -2494,123 +2627,129 @@ var file_mailferry_v1_control_proto_goTypes = []any{
 	(*ListAccountsResponse)(nil),  // 7: mailferry.v1.ListAccountsResponse
 	(*UpdateAccountRequest)(nil),  // 8: mailferry.v1.UpdateAccountRequest
 	(*UpdateAccountResponse)(nil), // 9: mailferry.v1.UpdateAccountResponse
-	(*DeleteAccountRequest)(nil),  // 10: mailferry.v1.DeleteAccountRequest
-	(*DeleteAccountResponse)(nil), // 11: mailferry.v1.DeleteAccountResponse
-	(*ResetIndexRequest)(nil),     // 12: mailferry.v1.ResetIndexRequest
-	(*ResetIndexResponse)(nil),    // 13: mailferry.v1.ResetIndexResponse
-	(*FetchRequest)(nil),          // 14: mailferry.v1.FetchRequest
-	(*FetchResponse)(nil),         // 15: mailferry.v1.FetchResponse
-	(*FetchManyRequest)(nil),      // 16: mailferry.v1.FetchManyRequest
-	(*FetchManyResponse)(nil),     // 17: mailferry.v1.FetchManyResponse
-	(*ListRunsRequest)(nil),       // 18: mailferry.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 19: mailferry.v1.ListRunsResponse
-	(*GetStatusRequest)(nil),      // 20: mailferry.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 21: mailferry.v1.GetStatusResponse
-	(*Component)(nil),             // 22: mailferry.v1.Component
-	(*ListDomainsRequest)(nil),    // 23: mailferry.v1.ListDomainsRequest
-	(*ListDomainsResponse)(nil),   // 24: mailferry.v1.ListDomainsResponse
-	(*PutDomainRequest)(nil),      // 25: mailferry.v1.PutDomainRequest
-	(*PutDomainResponse)(nil),     // 26: mailferry.v1.PutDomainResponse
-	(*DeleteDomainRequest)(nil),   // 27: mailferry.v1.DeleteDomainRequest
-	(*DeleteDomainResponse)(nil),  // 28: mailferry.v1.DeleteDomainResponse
-	(*GetSettingsRequest)(nil),    // 29: mailferry.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),   // 30: mailferry.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),    // 31: mailferry.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),   // 32: mailferry.v1.PutSettingsResponse
-	(*ListDeadRequest)(nil),       // 33: mailferry.v1.ListDeadRequest
-	(*DeadEntry)(nil),             // 34: mailferry.v1.DeadEntry
-	(*ListDeadResponse)(nil),      // 35: mailferry.v1.ListDeadResponse
-	(*GetDeadRequest)(nil),        // 36: mailferry.v1.GetDeadRequest
-	(*GetDeadResponse)(nil),       // 37: mailferry.v1.GetDeadResponse
-	(*RetryDeadRequest)(nil),      // 38: mailferry.v1.RetryDeadRequest
-	(*RetryDeadResponse)(nil),     // 39: mailferry.v1.RetryDeadResponse
-	(*DropDeadRequest)(nil),       // 40: mailferry.v1.DropDeadRequest
-	(*DropDeadResponse)(nil),      // 41: mailferry.v1.DropDeadResponse
-	(*Account)(nil),               // 42: mailferry.v1.Account
-	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
-	(*Fault)(nil),                 // 44: mailferry.v1.Fault
-	(*Progress)(nil),              // 45: mailferry.v1.Progress
-	(*RunReport)(nil),             // 46: mailferry.v1.RunReport
-	(*Domain)(nil),                // 47: mailferry.v1.Domain
-	(*Settings)(nil),              // 48: mailferry.v1.Settings
-	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
-	(*DeadLetter)(nil),            // 50: mailferry.v1.DeadLetter
+	(*StartConsentRequest)(nil),   // 10: mailferry.v1.StartConsentRequest
+	(*StartConsentResponse)(nil),  // 11: mailferry.v1.StartConsentResponse
+	(*DeleteAccountRequest)(nil),  // 12: mailferry.v1.DeleteAccountRequest
+	(*DeleteAccountResponse)(nil), // 13: mailferry.v1.DeleteAccountResponse
+	(*ResetIndexRequest)(nil),     // 14: mailferry.v1.ResetIndexRequest
+	(*ResetIndexResponse)(nil),    // 15: mailferry.v1.ResetIndexResponse
+	(*FetchRequest)(nil),          // 16: mailferry.v1.FetchRequest
+	(*FetchResponse)(nil),         // 17: mailferry.v1.FetchResponse
+	(*FetchManyRequest)(nil),      // 18: mailferry.v1.FetchManyRequest
+	(*FetchManyResponse)(nil),     // 19: mailferry.v1.FetchManyResponse
+	(*ListRunsRequest)(nil),       // 20: mailferry.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),      // 21: mailferry.v1.ListRunsResponse
+	(*GetStatusRequest)(nil),      // 22: mailferry.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 23: mailferry.v1.GetStatusResponse
+	(*Component)(nil),             // 24: mailferry.v1.Component
+	(*ListDomainsRequest)(nil),    // 25: mailferry.v1.ListDomainsRequest
+	(*ListDomainsResponse)(nil),   // 26: mailferry.v1.ListDomainsResponse
+	(*PutDomainRequest)(nil),      // 27: mailferry.v1.PutDomainRequest
+	(*PutDomainResponse)(nil),     // 28: mailferry.v1.PutDomainResponse
+	(*DeleteDomainRequest)(nil),   // 29: mailferry.v1.DeleteDomainRequest
+	(*DeleteDomainResponse)(nil),  // 30: mailferry.v1.DeleteDomainResponse
+	(*GetSettingsRequest)(nil),    // 31: mailferry.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),   // 32: mailferry.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),    // 33: mailferry.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),   // 34: mailferry.v1.PutSettingsResponse
+	(*ListDeadRequest)(nil),       // 35: mailferry.v1.ListDeadRequest
+	(*DeadEntry)(nil),             // 36: mailferry.v1.DeadEntry
+	(*ListDeadResponse)(nil),      // 37: mailferry.v1.ListDeadResponse
+	(*GetDeadRequest)(nil),        // 38: mailferry.v1.GetDeadRequest
+	(*GetDeadResponse)(nil),       // 39: mailferry.v1.GetDeadResponse
+	(*RetryDeadRequest)(nil),      // 40: mailferry.v1.RetryDeadRequest
+	(*RetryDeadResponse)(nil),     // 41: mailferry.v1.RetryDeadResponse
+	(*DropDeadRequest)(nil),       // 42: mailferry.v1.DropDeadRequest
+	(*DropDeadResponse)(nil),      // 43: mailferry.v1.DropDeadResponse
+	(*Account)(nil),               // 44: mailferry.v1.Account
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*Fault)(nil),                 // 46: mailferry.v1.Fault
+	(*Progress)(nil),              // 47: mailferry.v1.Progress
+	(*RunReport)(nil),             // 48: mailferry.v1.RunReport
+	(*Domain)(nil),                // 49: mailferry.v1.Domain
+	(*Settings)(nil),              // 50: mailferry.v1.Settings
+	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
+	(*DeadLetter)(nil),            // 52: mailferry.v1.DeadLetter
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
-	42, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
-	42, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
+	44, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
+	44, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
 	0,  // 2: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	42, // 3: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
+	44, // 3: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
 	5,  // 4: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
-	43, // 5: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
-	43, // 6: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
-	44, // 7: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
-	43, // 8: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	43, // 9: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	42, // 10: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	45, // 5: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
+	45, // 6: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
+	46, // 7: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
+	45, // 8: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
+	45, // 9: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	44, // 10: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
 	5,  // 11: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	42, // 12: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	42, // 13: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
-	0,  // 14: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 15: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 16: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	45, // 17: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	46, // 18: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
-	0,  // 19: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	46, // 20: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
-	22, // 21: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	47, // 22: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	47, // 23: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	47, // 24: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	48, // 25: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	49, // 26: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	48, // 27: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	50, // 28: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	34, // 29: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	34, // 30: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 31: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	3,  // 32: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	6,  // 33: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	8,  // 34: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	10, // 35: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	12, // 36: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	14, // 37: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	16, // 38: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	18, // 39: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	20, // 40: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	23, // 41: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	25, // 42: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	27, // 43: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	29, // 44: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	31, // 45: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	33, // 46: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	36, // 47: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	38, // 48: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	40, // 49: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 50: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	4,  // 51: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	7,  // 52: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	9,  // 53: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	11, // 54: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	13, // 55: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	15, // 56: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	17, // 57: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	19, // 58: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	21, // 59: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	24, // 60: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	26, // 61: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	28, // 62: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	30, // 63: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	32, // 64: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	35, // 65: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	37, // 66: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	39, // 67: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	41, // 68: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	50, // [50:69] is the sub-list for method output_type
-	31, // [31:50] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	44, // 12: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	44, // 13: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	0,  // 14: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
+	45, // 15: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 16: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 17: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 18: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
+	47, // 19: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	48, // 20: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	0,  // 21: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
+	48, // 22: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	24, // 23: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
+	49, // 24: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	49, // 25: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	49, // 26: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	50, // 27: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	51, // 28: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	50, // 29: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	52, // 30: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	36, // 31: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	36, // 32: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 33: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	3,  // 34: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	6,  // 35: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	8,  // 36: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	12, // 37: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	10, // 38: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	14, // 39: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	16, // 40: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	18, // 41: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	20, // 42: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	22, // 43: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	25, // 44: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	27, // 45: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	29, // 46: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	31, // 47: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	33, // 48: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	35, // 49: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	38, // 50: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	40, // 51: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	42, // 52: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	2,  // 53: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	4,  // 54: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	7,  // 55: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	9,  // 56: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	13, // 57: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	11, // 58: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	15, // 59: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	17, // 60: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	19, // 61: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	21, // 62: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	23, // 63: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	26, // 64: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	28, // 65: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	30, // 66: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	32, // 67: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	34, // 68: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	37, // 69: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	39, // 70: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	41, // 71: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	43, // 72: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	53, // [53:73] is the sub-list for method output_type
+	33, // [33:53] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }
@@ -2623,14 +2762,14 @@ func file_mailferry_v1_control_proto_init() {
 	file_mailferry_v1_message_proto_init()
 	file_mailferry_v1_run_proto_init()
 	file_mailferry_v1_control_proto_msgTypes[8].OneofWrappers = []any{}
-	file_mailferry_v1_control_proto_msgTypes[31].OneofWrappers = []any{}
+	file_mailferry_v1_control_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_control_proto_rawDesc), len(file_mailferry_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

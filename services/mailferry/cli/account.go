@@ -15,11 +15,12 @@ import (
 
 // AccountCmd administers remote accounts.
 type AccountCmd struct {
-	Add    AccountAddCmd    `cmd:"" help:"Add a remote account."`
-	List   AccountListCmd   `cmd:"" help:"List accounts and how they are doing."`
-	Show   AccountShowCmd   `cmd:"" help:"Show an account and its UID index."`
-	Edit   AccountEditCmd   `cmd:"" help:"Change an account."`
-	Remove AccountRemoveCmd `cmd:"" help:"Remove an account and everything kept of it."`
+	Add     AccountAddCmd     `cmd:"" help:"Add a remote account."`
+	List    AccountListCmd    `cmd:"" help:"List accounts and how they are doing."`
+	Show    AccountShowCmd    `cmd:"" help:"Show an account and its UID index."`
+	Edit    AccountEditCmd    `cmd:"" help:"Change an account."`
+	Consent AccountConsentCmd `cmd:"" help:"Ask the owner for consent at the account's OAuth 2.0 provider."`
+	Remove  AccountRemoveCmd  `cmd:"" help:"Remove an account and everything kept of it."`
 }
 
 // AccountAddCmd adds a remote account.
@@ -36,6 +37,7 @@ type AccountAddCmd struct {
 	Interval    time.Duration `placeholder:"DURATION" help:"Fetch at this interval instead of the global one."`
 	Auth        string        `enum:"auto,user-pass,plain,login,cram-md5,scram-sha-1,scram-sha-256,scram-sha-1-plus,scram-sha-256-plus,oauth2" default:"auto" placeholder:"auto" help:"How to sign in: auto (the strongest way the server offers), user-pass (the protocol's own command), oauth2, or a SASL mechanism, which never gives way to another: plain, login, cram-md5, scram-sha-1, scram-sha-256, the last two also with -plus."`
 	After       string        `enum:"leave,delete,move" default:"leave" help:"What happens to a message at the remote server once its destination accepted it: ${enum}."`
+	Provider    string        `name:"oauth-provider" placeholder:"NAME" help:"With --auth oauth2: google, microsoft or another provider of this installation."`
 	APOP        bool          `name:"apop" help:"POP3: sign in with APOP only."`
 	LenientDot  bool          `help:"POP3: also take a dot at the end of the last line as the end of a message, once the server falls silent (Exchange 2000)."`
 	OnIndexLoss string        `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
@@ -64,16 +66,18 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	}
 	a := account.Account{
 		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, Protocol: account.Protocol(c.Protocol),
-		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, Auth: account.Auth(c.Auth), LenientDot: c.LenientDot, ForwardTo: c.ForwardTo,
+		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, Auth: account.Auth(c.Auth), OAuthProvider: c.Provider, LenientDot: c.LenientDot, ForwardTo: c.ForwardTo,
 		Interval: c.Interval, After: account.After(c.After), OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
 	}
 	c.Policy.apply(&a)
 	if err := c.Certificate.apply(&a); err != nil {
 		return err
 	}
-	password, err := c.Password.read(env, c.Ref.String())
-	if err != nil {
-		return err
+	var password string
+	if a.Auth != account.OAuth2 {
+		if password, err = c.Password.read(env, c.Ref.String()); err != nil {
+			return err
+		}
 	}
 	res, err := to.accounts.CreateAccount(ctx, &mailferryv1.CreateAccountRequest{Account: a.Proto(), Password: password})
 	if err != nil {
@@ -81,6 +85,10 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	}
 	if c.JSON {
 		return printJSON(env.Stdout, res.GetAccount())
+	}
+	if a.Auth == account.OAuth2 {
+		_, _ = fmt.Fprintf(env.Stdout, "added account %s; ask its owner for consent with 'mailferry account consent %s'\n", c.Ref, c.Ref)
+		return nil
 	}
 	_, _ = fmt.Fprintf(env.Stdout, "added account %s; fetch it now with 'mailferry fetch %s'\n", c.Ref, c.Ref)
 	return nil

@@ -27,6 +27,7 @@ type AccountEditCmd struct {
 	Interval    *time.Duration `placeholder:"DURATION" help:"Fetch at this interval; 0 for the global one."`
 	Auth        *string        `enum:"auto,user-pass,plain,login,cram-md5,scram-sha-1,scram-sha-256,scram-sha-1-plus,scram-sha-256-plus,oauth2" placeholder:"auto" help:"How to sign in: auto, user-pass, a SASL mechanism by name, or oauth2."`
 	After       *string        `enum:"leave,delete,move" help:"What happens to a collected message at the remote server: ${enum}."`
+	Provider    *string        `name:"oauth-provider" placeholder:"NAME" help:"With --auth oauth2: the provider; empty with any other."`
 	APOP        *bool          `name:"apop" negatable:"" help:"POP3: sign in with APOP only."`
 	LenientDot  *bool          `negatable:"" help:"POP3: also take a dot at the end of the last line as the end of a message."`
 	OnIndexLoss *string        `enum:"recollect,baseline" help:"If the record of what was collected is lost: ${enum}."`
@@ -110,7 +111,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 }
 
 func (c *AccountEditCmd) changes() bool {
-	for _, p := range []*string{c.Protocol, c.Host, c.Username, c.ForwardTo, c.TLS, c.Auth, c.After, c.OnIndexLoss} {
+	for _, p := range []*string{c.Protocol, c.Host, c.Username, c.ForwardTo, c.TLS, c.Auth, c.Provider, c.After, c.OnIndexLoss} {
 		if p != nil {
 			return true
 		}
@@ -125,6 +126,7 @@ func (c *AccountEditCmd) apply(a *account.Account) {
 	set(&a.ForwardTo, c.ForwardTo)
 	set(&a.TLS, c.TLS)
 	set(&a.Auth, c.Auth)
+	set(&a.OAuthProvider, c.Provider)
 	set(&a.After, c.After)
 	set(&a.OnIndexLoss, c.OnIndexLoss)
 	if c.Interval != nil {

@@ -54,6 +54,9 @@ const (
 	// AccountServiceDeleteAccountProcedure is the fully-qualified name of the AccountService's
 	// DeleteAccount RPC.
 	AccountServiceDeleteAccountProcedure = "/mailferry.v1.AccountService/DeleteAccount"
+	// AccountServiceStartConsentProcedure is the fully-qualified name of the AccountService's
+	// StartConsent RPC.
+	AccountServiceStartConsentProcedure = "/mailferry.v1.AccountService/StartConsent"
 	// AccountServiceResetIndexProcedure is the fully-qualified name of the AccountService's ResetIndex
 	// RPC.
 	AccountServiceResetIndexProcedure = "/mailferry.v1.AccountService/ResetIndex"
@@ -96,6 +99,9 @@ type AccountServiceClient interface {
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
 	DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error)
+	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
+	// the last one that it is given. Who does not wait may hang up after the first.
+	StartConsent(context.Context, *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error)
 	// ResetIndex forgets what was collected: the next run takes everything again.
 	ResetIndex(context.Context, *v1.ResetIndexRequest) (*v1.ResetIndexResponse, error)
 }
@@ -143,6 +149,12 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(accountServiceMethods.ByName("DeleteAccount")),
 			connect.WithClientOptions(opts...),
 		),
+		startConsent: connect.NewClient[v1.StartConsentRequest, v1.StartConsentResponse](
+			httpClient,
+			baseURL+AccountServiceStartConsentProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("StartConsent")),
+			connect.WithClientOptions(opts...),
+		),
 		resetIndex: connect.NewClient[v1.ResetIndexRequest, v1.ResetIndexResponse](
 			httpClient,
 			baseURL+AccountServiceResetIndexProcedure,
@@ -159,6 +171,7 @@ type accountServiceClient struct {
 	listAccounts  *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
 	updateAccount *connect.Client[v1.UpdateAccountRequest, v1.UpdateAccountResponse]
 	deleteAccount *connect.Client[v1.DeleteAccountRequest, v1.DeleteAccountResponse]
+	startConsent  *connect.Client[v1.StartConsentRequest, v1.StartConsentResponse]
 	resetIndex    *connect.Client[v1.ResetIndexRequest, v1.ResetIndexResponse]
 }
 
@@ -207,6 +220,11 @@ func (c *accountServiceClient) DeleteAccount(ctx context.Context, req *v1.Delete
 	return nil, err
 }
 
+// StartConsent calls mailferry.v1.AccountService.StartConsent.
+func (c *accountServiceClient) StartConsent(ctx context.Context, req *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error) {
+	return c.startConsent.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // ResetIndex calls mailferry.v1.AccountService.ResetIndex.
 func (c *accountServiceClient) ResetIndex(ctx context.Context, req *v1.ResetIndexRequest) (*v1.ResetIndexResponse, error) {
 	response, err := c.resetIndex.CallUnary(ctx, connect.NewRequest(req))
@@ -223,6 +241,9 @@ type AccountServiceHandler interface {
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
 	DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error)
+	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
+	// the last one that it is given. Who does not wait may hang up after the first.
+	StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error
 	// ResetIndex forgets what was collected: the next run takes everything again.
 	ResetIndex(context.Context, *v1.ResetIndexRequest) (*v1.ResetIndexResponse, error)
 }
@@ -266,6 +287,12 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		connect.WithSchema(accountServiceMethods.ByName("DeleteAccount")),
 		connect.WithHandlerOptions(opts...),
 	)
+	accountServiceStartConsentHandler := connect.NewServerStreamHandlerSimple(
+		AccountServiceStartConsentProcedure,
+		svc.StartConsent,
+		connect.WithSchema(accountServiceMethods.ByName("StartConsent")),
+		connect.WithHandlerOptions(opts...),
+	)
 	accountServiceResetIndexHandler := connect.NewUnaryHandlerSimple(
 		AccountServiceResetIndexProcedure,
 		svc.ResetIndex,
@@ -284,6 +311,8 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 			accountServiceUpdateAccountHandler.ServeHTTP(w, r)
 		case AccountServiceDeleteAccountProcedure:
 			accountServiceDeleteAccountHandler.ServeHTTP(w, r)
+		case AccountServiceStartConsentProcedure:
+			accountServiceStartConsentHandler.ServeHTTP(w, r)
 		case AccountServiceResetIndexProcedure:
 			accountServiceResetIndexHandler.ServeHTTP(w, r)
 		default:
@@ -313,6 +342,10 @@ func (UnimplementedAccountServiceHandler) UpdateAccount(context.Context, *v1.Upd
 
 func (UnimplementedAccountServiceHandler) DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.DeleteAccount is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.StartConsent is not implemented"))
 }
 
 func (UnimplementedAccountServiceHandler) ResetIndex(context.Context, *v1.ResetIndexRequest) (*v1.ResetIndexResponse, error) {
