@@ -32,14 +32,14 @@ func piped(t *testing.T, limits remote.Limits, serve func(net.Conn)) *transport 
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{
 		"+OK\r\n-ERR no\r\n", "+OK x\r\n+OKAY\r\n", "\r\n", "+OK\n", "+OK a\rb\x00\xff\r\n+OK", "-ERR\r\n-ERRx\r\n", "+ \r\n",
-		"-ERR cAnary-7f3a\r\n", strings.Repeat("+OK\r\n", 50), "+OK " + strings.Repeat("x", 300) + "\r\n",
+		"-ERR kAnary-7f3a\r\n", strings.Repeat("+OK\r\n", 50), "+OK " + strings.Repeat("x", 300) + "\r\n",
 	} {
 		f.Add([]byte(s))
 	}
 	const line = 128
 	f.Fuzz(func(t *testing.T, said []byte) {
 		tr := piped(t, remote.Limits{Line: line}, func(c net.Conn) { _, _ = c.Write(said) })
-		tr.secrets = []string{"cAnary-7f3a"}
+		tr.secrets = []string{"kAnary-7f3a"}
 		for rest := said; ; {
 			next, after, whole := bytes.Cut(rest, []byte("\n"))
 			text, crlf := bytes.CutSuffix(next, []byte("\r"))
@@ -50,7 +50,7 @@ func FuzzReply(f *testing.F) {
 				t.Fatalf("%q: %v", next, err)
 			}
 			if err != nil {
-				if k := fault.KindOf(err); k != fault.Protocol && k != fault.Network || strings.Contains(err.Error(), "cAnary-7f3a") {
+				if k := fault.KindOf(err); k != fault.Protocol && k != fault.Network || strings.Contains(err.Error(), "kAnary-7f3a") {
 					t.Fatalf("%q: kind %s: %v", next, k, err)
 				}
 				return

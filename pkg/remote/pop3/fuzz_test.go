@@ -127,12 +127,13 @@ func FuzzList(f *testing.F) {
 
 // FuzzSession lets a server say anything: a session ends, in an error or not, and shows no password.
 func FuzzSession(f *testing.F) {
-	const canary = "cAnary-7f3a"
+	const canary = "kAnary-7f3a" // begins with no hex digit: an escaped octet before the rest of it would look like it
 	f.Add([]byte("+OK\r\n-ERR\r\n+OK\r\n+OK\r\n+OK 1 2\r\n+OK\r\n1 a\r\n.\r\n+OK\r\n1 2\r\n.\r\n+OK\r\nx\r\n.\r\n+OK\r\n+OK\r\n"))
 	f.Add([]byte("+OK\r\n+OK\r\nPIPELINING\r\n.\r\n+OK\r\n+OK\r\n+OK 1 2\r\n+OK\r\n1 a\r\n.\r\n+OK\r\n1 2\r\n.\r\n-ERR [SYS/TEMP]\r\n-ERR\r\n"))
-	f.Add([]byte("+OK\r\n-ERR\r\n+OK\r\n-ERR [AUTH] cAnary-7f3a\r\n"))
-	f.Add([]byte("+OK\r\n-ERR\r\n+OK\r\nPASS cAnary-7f3a\r\n"))
+	f.Add([]byte("+OK\r\n-ERR\r\n+OK\r\n-ERR [AUTH] kAnary-7f3a\r\n"))
+	f.Add([]byte("+OK\r\n-ERR\r\n+OK\r\nPASS kAnary-7f3a\r\n"))
 	f.Add([]byte("\r\n"))
+	f.Add([]byte("kAnary-7f3a\n"))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		client, server := net.Pipe()
 		done := make(chan struct{})

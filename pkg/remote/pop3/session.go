@@ -67,6 +67,7 @@ func (s *session) dial(ctx context.Context, d remote.Dialer, t remote.Target) er
 		return err
 	}
 	s.t = newTransport(conn)
+	s.t.secrets = []string{t.Password} // before the server is sent them, too: it may know them
 	defer conn.Watch(ctx)()
 	if err := s.open(ctx, t); err != nil {
 		return s.end("pop3 open", err)
