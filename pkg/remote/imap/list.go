@@ -17,6 +17,9 @@ import (
 // imapclient's memory of what it has seen takes quadratic time on them.
 const maxDisorder = 1000
 
+// taken is for how many messages room is made before they come: what the server says is no reason for more.
+const taken = 4096
+
 // List returns every message of INBOX, ordered by UID. Of a mailbox with more than Limits.List messages
 // it returns the newest.
 func (s *session) List(ctx context.Context) (remote.Listing, error) {
@@ -31,7 +34,7 @@ func (s *session) List(ctx context.Context) (remote.Listing, error) {
 	if exists > most {
 		set = goimap.SeqSet{{Start: exists - most + 1, Stop: exists}}
 	}
-	c := &collector{validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most))}
+	c := &collector{validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most, taken))}
 	err := s.do(ctx, "imap list", s.expect(listing, int(min(exists, most)), 0), func() error {
 		cmd := s.client.Fetch(set, &goimap.FetchOptions{UID: true, RFC822Size: true})
 		for m := cmd.Next(); m != nil && c.err == nil; m = cmd.Next() {
