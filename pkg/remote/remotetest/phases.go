@@ -214,7 +214,7 @@ func (p *probe) under(d remote.Dialer) remote.Dialer {
 func (p *probe) wrap(c net.Conn) net.Conn {
 	dead, other := net.Pipe()
 	w := &probed{Conn: c, p: p, dead: dead, other: other}
-	if p.written(0) {
+	if p.written(0) || p.spoil != nil && p.fired() { // the fault lasts: a session that connects again meets it again
 		p.spoil(w)
 	}
 	return w
