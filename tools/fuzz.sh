@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fuzz.sh TIME runs every fuzz target of the three modules for TIME each. An input that breaks one is
+# fuzz.sh TIME runs every fuzz target of the three modules for TIME each, or for a number of inputs (2000x). An input that breaks one is
 # written to testdata/fuzz of its package and belongs in the commit that mends it.
 set -euo pipefail
 cd "$(dirname "$0")/.."

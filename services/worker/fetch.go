@@ -38,7 +38,11 @@ func (r *run) fetch(ctx context.Context, fresh []candidate, f *flight) error {
 		fresh = fresh[n:]
 	}
 	killpoint.Reach("worker.fetched")
-	return errors.Join(err, pub.Flush(ctx), r.unmark(ctx, f.unpublished()))
+	flushed := pub.Flush(ctx)
+	if err == nil {
+		err = f.refused() // the last refusals come with the flush
+	}
+	return errors.Join(err, flushed, r.unmark(ctx, f.unpublished()))
 }
 
 // fetchBatch marks a batch and fetches what was marked. A message that was marked and not reached loses its
