@@ -76,7 +76,7 @@ func (w *Worker) handle(ctx context.Context, c *queue.Claim) {
 		stop()
 		<-kept
 	}()
-	log := w.Log.With(zap.String("account", c.Domain+"/"+c.Name), zap.String("job", c.ID), zap.String("trigger", string(c.Trigger)))
+	log := w.Log.WithLazy(zap.String("account", c.Domain+"/"+c.Name), zap.String("job", c.ID), zap.String("trigger", string(c.Trigger)))
 	killpoint.Reach("worker.claimed")
 	if c.Err != nil {
 		w.bury(ctx, log, c, fault.New(fault.Internal, "job", c.Err))
