@@ -22,8 +22,9 @@ type mailbox struct {
 // alone may ever be counted, deleted or moved.
 func (m mailbox) collected() []int {
 	var at []int
+	unlike := m.unlike()
 	for i, k := range m.keys {
-		if k == "" {
+		if k == "" || unlike[k] {
 			continue
 		}
 		if s := m.index.State(k); s == ledger.StateCollected || s == ledger.StateDeleting {
@@ -31,6 +32,20 @@ func (m mailbox) collected() []int {
 		}
 	}
 	return at
+}
+
+// unlike returns the keys that messages of different sizes share, as two with one header may: which of them was
+// collected is not known.
+func (m mailbox) unlike() map[ledger.Key]bool {
+	size, unlike := make(map[ledger.Key]int64, len(m.keys)), make(map[ledger.Key]bool)
+	for i, k := range m.keys {
+		was, twice := size[k]
+		if twice && was != m.listing.Items[i].Size {
+			unlike[k] = true
+		}
+		size[k] = m.listing.Items[i].Size
+	}
+	return unlike
 }
 
 // leaving returns which of the collected messages, given by their positions, the account's rules take away

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/ledger"
 	"github.com/mailferry/mailferry/pkg/remote"
 )
 
@@ -87,4 +88,20 @@ func sizes(cs []candidate) []int64 {
 		out = append(out, c.item.Size)
 	}
 	return out
+}
+
+// TestUnlikeMessagesOfOneKey leaves at the remote server what shares its key with a message of another size.
+func TestUnlikeMessagesOfOneKey(t *testing.T) {
+	t.Parallel()
+	m := mailbox{
+		listing: remote.Listing{Items: []remote.Item{{Size: 10}, {Size: 10}, {Size: 5}, {Size: 7}, {Size: 5}}},
+		keys:    []ledger.Key{"same", "same", "other", "alone", ""},
+	}
+	if got := m.unlike(); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	m.keys[3] = "other"
+	if got := m.unlike(); len(got) != 1 || !got["other"] {
+		t.Errorf("%v", got)
+	}
 }
