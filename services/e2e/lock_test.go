@@ -152,3 +152,40 @@ func stoppedAt(t *testing.T, at string, proto account.Protocol) {
 	finish()
 	checkCopies(t, s, a, seeds, 0)
 }
+
+// TestJobOutlivesItsStaleLock kills a worker under its lock and lets that lock live longer than the job's
+// AckWait: the job that comes back meets the lock of its own dead worker, waits for its end and is done.
+func TestJobOutlivesItsStaleLock(t *testing.T) {
+	t.Parallel()
+	acquire(t)
+	remote := testenv.NewDovecot(t)
+	h, s := newHouse(t, remote), newSink(t)
+	h.destination(s.destination())
+	user := "stale"
+	seeds := testenv.Corpus(testenv.CorpusConfig{Name: user, Messages: 3})
+	for _, m := range seeds {
+		remote.Append(user, m.Raw)
+	}
+	a := h.account("stale", user, account.POP3, account.Leave)
+	victim := h.start("worker", "MAILFERRY_KILL_AT=worker.locked")
+	h.start("delivery")
+	h.trigger(a, "first", queue.Scheduled)
+	testenv.Eventually(t, 30*time.Second, "the worker is killed", victim.ended)
+	// The lock goes on in the dead worker's name; only the test knows that this one is renewed.
+	var stale *ledger.Hold
+	testenv.Eventually(t, 30*time.Second, "the lock is the test's", func() bool {
+		var err error
+		stale, err = h.ledger.Acquire(t.Context(), ledger.AcquireRequest{Slot: h.slot(a), Account: a.UID, Job: "first", Owner: "dead"})
+		return err == nil
+	})
+	h.start("worker")
+	testenv.Eventually(t, 30*time.Second, "the job has come back and met the lock", func() bool {
+		met, err := stale.Again(t.Context())
+		return err == nil && met
+	})
+	if _, err := stale.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 60*time.Second, "the job is done", func() bool { return h.done(a, s, len(seeds), account.Leave) })
+	checkCopies(t, s, a, seeds, 0)
+}

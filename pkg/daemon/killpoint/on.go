@@ -8,6 +8,7 @@ package killpoint
 
 import (
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -40,6 +41,12 @@ func Reach(name string) {
 		select {}
 	}
 	if stop.hit(name) {
+		// Another thread may be the one that takes the signal, while this one runs on for a while: it must not
+		// leave the instant before the process goes on.
+		goOn := make(chan os.Signal, 1)
+		signal.Notify(goOn, syscall.SIGCONT)
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+		<-goOn
+		signal.Stop(goOn)
 	}
 }
