@@ -331,15 +331,15 @@ func TestAnAttemptWhoseAnswerWasLostIsRecognised(t *testing.T) {
 	t.Parallel()
 	_, n := newDirectory(t)
 	ctx := limited(t, 60*time.Second)
-	_, js, dial := deafConnection(t, n, "HPUB $KV.")
+	_, js, dial := n.Deaf(t, "HPUB $KV.")
 	d, err := Open(ctx, js, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	lose := func() { dial.armed.Store(true) }
+	lose := dial.Arm
 	lost := func(what string, err error) {
 		t.Helper()
-		if err != nil || dial.armed.Load() {
+		if err != nil || dial.Armed() {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
@@ -350,7 +350,7 @@ func TestAnAttemptWhoseAnswerWasLostIsRecognised(t *testing.T) {
 	if _, err := d.CreateAccount(ctx, acc("example.com", "x")); !errors.Is(err, ErrExists) {
 		t.Fatalf("another one's record is taken as ours: %v", err)
 	}
-	dial.armed.Store(false)
+	dial.Disarm()
 	edit := a
 	edit.Username = "bob"
 	lose()

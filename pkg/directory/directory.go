@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -55,28 +56,16 @@ func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Directory, 
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Directory{nc: js.Conn(), js: js, cfg: cfg, api: apiPrefix(js.Options())}
+	d := &Directory{nc: js.Conn(), js: js, cfg: cfg, api: jsapi.Prefix(js.Options())}
 	d.accounts = newBucket(d, "ACCOUNTS", "remote accounts")
 	d.domains = newBucket(d, "DOMAINS", "tenants")
 	d.settings = newBucket(d, "SETTINGS", "settings of the whole fleet")
 	d.collections = newBucket(d, "COLLECTIONS", "accounts that have collected, and under which epoch of their UID index")
 	d.credentials = newBucket(d, "CREDENTIALS", "OAuth consents of accounts, sealed")
-	if err := d.retry(ctx, "open directory", func(ctx context.Context) error { return d.make(ctx, true) }); err != nil {
+	if err := d.retryLong(ctx, "open directory", jsapi.OpenLimit, func(ctx context.Context) error { return d.make(ctx, true) }); err != nil {
 		return nil, err
 	}
 	return d, nil
-}
-
-func apiPrefix(o jetstream.JetStreamOptions) string {
-	switch {
-	case o.APIPrefix != "" && o.APIPrefix[len(o.APIPrefix)-1] == '.':
-		return o.APIPrefix
-	case o.APIPrefix != "":
-		return o.APIPrefix + "."
-	case o.Domain != "":
-		return "$JS." + o.Domain + ".API."
-	}
-	return jetstream.DefaultAPIPrefix
 }
 
 // make makes buckets that are missing; with update it also brings those that are there to the

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -153,7 +154,7 @@ func (b *bucket) chunk(ctx context.Context, op string, keys []string, upTo uint6
 				return err
 			}
 			got = nil // of a replica that lags behind
-			if !sleep(ctx, 2*minPause) {
+			if !jsapi.Sleep(ctx, 2*jsapi.MinPause) {
 				break
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -67,7 +68,7 @@ func (d *Directory) Watch(ctx context.Context, durable string, each func(context
 func (d *Directory) WatchSettings(ctx context.Context, each func(Settings)) error {
 	s, err := d.Settings(ctx)
 	for err != nil {
-		if ctx.Err() != nil || !passing(err) {
+		if ctx.Err() != nil || !jsapi.Passing(err) {
 			return cmp.Or(ctx.Err(), err)
 		}
 		s, err = d.Settings(ctx)
@@ -126,7 +127,7 @@ func redelivery(m jetstream.Msg) time.Duration {
 // follow hands the messages of a consumer to take until ctx ends. Consumer and bucket are made again when
 // they vanish; it returns an error before ctx's end only if that cannot be done.
 func (d *Directory) follow(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, take func(context.Context, jetstream.Msg)) error {
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
+	for pause := jsapi.MinPause; ; pause = min(2*pause, jsapi.MaxPause) {
 		var cons jetstream.Consumer
 		err := d.retry(ctx, "watch", func(ctx context.Context) (err error) {
 			if cfg.Durable != "" {
@@ -138,7 +139,7 @@ func (d *Directory) follow(ctx context.Context, stream string, cfg jetstream.Con
 		})
 		if err == nil {
 			if d.consume(ctx, cons, take) > 0 {
-				pause = minPause
+				pause = jsapi.MinPause
 			}
 			if cfg.Durable == "" {
 				d.remove(ctx, stream, cons)
@@ -147,10 +148,10 @@ func (d *Directory) follow(ctx context.Context, stream string, cfg jetstream.Con
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !passing(err):
+		case err != nil && !jsapi.Passing(err):
 			return err
 		}
-		if !sleep(ctx, pause) {
+		if !jsapi.Sleep(ctx, pause) {
 			return ctx.Err()
 		}
 	}
@@ -193,10 +194,10 @@ func handBack(it jetstream.MessagesContext) {
 
 // remove removes a consumer that nobody needs any more; the server does it by itself after a minute.
 func (d *Directory) remove(ctx context.Context, stream string, cons jetstream.Consumer) {
-	if d.online() != nil {
+	if jsapi.Online(d.nc) != nil {
 		return
 	}
-	_ = attempt(context.WithoutCancel(ctx), attemptLimit, func(ctx context.Context) error {
+	_ = jsapi.Attempt(context.WithoutCancel(ctx), jsapi.AttemptLimit, func(ctx context.Context) error {
 		return d.js.DeleteConsumer(ctx, stream, cons.CachedInfo().Name)
 	})
 }

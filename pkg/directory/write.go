@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 )
 
@@ -44,7 +45,7 @@ func (b *bucket) do(ctx context.Context, op string, w write) (uint64, error) {
 			case err == nil:
 				return nil
 			case !errors.Is(err, errRevision):
-				doubt = doubt || !missing(err)
+				doubt = doubt || !jsapi.Missing(err)
 				return err
 			}
 		}

@@ -17,6 +17,7 @@ var floors = map[string]int{
 	"pkg/schedule":  1,
 	"pkg/account":   2,
 	"pkg/vault":     2,
+	"pkg/jsapi":     2,
 	"pkg/testenv":   3, // its exceptions are below
 	"pkg/floors":    3,
 	"services/e2e":  6,
@@ -35,6 +36,7 @@ type owner struct {
 var owners = []owner{
 	{"github.com/nats-io/nats.go", []string{
 		"pkg/directory", "pkg/queue", "pkg/transit",
+		"pkg/jsapi",          // how these three call it
 		"pkg/daemon",         // opens the connection
 		"services/mailferry", // hands it to the rooms
 	}, "who else wants a message asks a room for it"},

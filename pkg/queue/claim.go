@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 )
 
@@ -77,7 +78,7 @@ func (c *Claim) Keep(ctx context.Context) {
 		}
 	}()
 	wait := c.claims.q.cfg.AckWait
-	for pause := wait / 3; sleep(ctx, pause); {
+	for pause := wait / 3; jsapi.Sleep(ctx, pause); {
 		start := time.Now()
 		if c.lapsed(start) {
 			return
@@ -101,7 +102,7 @@ func (c *Claim) touch(ctx context.Context, start time.Time) bool {
 
 // send says body about the job once, and waits for the server's confirmation.
 func (c *Claim) send(ctx context.Context, limit time.Duration, body string) error {
-	if err := c.claims.q.online(); err != nil {
+	if err := jsapi.Online(c.claims.q.nc); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -154,19 +155,19 @@ func (c *Claim) settle(ctx context.Context, op, body string) error {
 	wait := c.claims.q.cfg.AckWait
 	limited, cancel := context.WithTimeout(ctx, wait/2)
 	defer cancel()
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
+	for pause := jsapi.MinPause; ; pause = min(2*pause, jsapi.MaxPause) {
 		if c.lapsed(time.Now()) {
 			return fault.New(fault.Canceled, op, ErrStale)
 		}
-		err := c.send(limited, min(attemptLimit, wait/4), body)
+		err := c.send(limited, min(jsapi.AttemptLimit, wait/4), body)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, nats.ErrConnectionClosed):
 			return fault.New(fault.Internal, op, err)
 		case ctx.Err() != nil:
-			return ended(ctx, op, err)
-		case !sleep(limited, pause):
+			return jsapi.Ended(ctx, op, err)
+		case !jsapi.Sleep(limited, pause):
 			return fault.New(fault.Internal, op, fmt.Errorf("the server does not confirm it: %w", err))
 		}
 	}

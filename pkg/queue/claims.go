@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 )
 
@@ -217,18 +218,18 @@ func (c *Claims) loop(ctx context.Context) {
 	defer c.q.nc.RemoveStatusListener(status)
 	tick := time.NewTicker(c.q.tick())
 	defer tick.Stop()
-	pause := minPause
+	pause := jsapi.MinPause
 	for {
 		c.renew()
 		switch {
 		case !c.broken():
-			pause = minPause
+			pause = jsapi.MinPause
 			c.ask()
 		case c.repair(ctx):
 			continue
 		default:
-			sleep(ctx, pause)
-			pause = min(2*pause, maxPause)
+			jsapi.Sleep(ctx, pause)
+			pause = min(2*pause, jsapi.MaxPause)
 		}
 		select {
 		case <-ctx.Done():
@@ -281,7 +282,7 @@ func (c *Claims) broken() bool {
 
 // repair makes what is missing on the server and lets requests be sent anew.
 func (c *Claims) repair(ctx context.Context) bool {
-	if attempt(ctx, func(ctx context.Context) error { return c.q.make(ctx, false) }) != nil {
+	if jsapi.Attempt(ctx, jsapi.AttemptLimit, func(ctx context.Context) error { return c.q.make(ctx, false) }) != nil {
 		c.nudge()
 		return false
 	}
@@ -297,7 +298,7 @@ func (c *Claims) repair(ctx context.Context) bool {
 
 // ask sends requests for as many jobs as there are slots and hands for.
 func (c *Claims) ask() {
-	if c.q.online() != nil {
+	if jsapi.Online(c.q.nc) != nil {
 		return
 	}
 	for _, s := range c.sources() {
@@ -341,7 +342,7 @@ func (c *Claims) tidy(now time.Time) {
 	c.mu.Lock()
 	for _, s := range c.sources() {
 		back = append(back, s.surplus(now, c.free(s))...)
-		if s.asked > 0 && now.Sub(s.heard) > 2*c.q.heartbeat()+c.q.tick() && c.q.online() == nil {
+		if s.asked > 0 && now.Sub(s.heard) > 2*c.q.heartbeat()+c.q.tick() && jsapi.Online(c.q.nc) == nil {
 			s.broken = true
 		}
 	}

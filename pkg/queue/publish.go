@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -34,7 +35,7 @@ func (q *Queue) Publish(ctx context.Context, j Job) error {
 		switch {
 		case errors.Is(err, ErrCoalesced) && doubt && q.holds(ctx, subject, j.ID):
 			return nil
-		case err != nil && !missing(err):
+		case err != nil && !jsapi.Missing(err):
 			doubt = true
 		}
 		return err

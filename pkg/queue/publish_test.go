@@ -85,19 +85,19 @@ func TestAnAttemptWhoseAnswerWasLostCountsAsQueued(t *testing.T) {
 	t.Parallel()
 	_, n := newQueue(t, testAckWait)
 	ctx := limited(t, soon)
-	nc, js, d := deafConnection(t, n, subjectOf(Manual, "a"))
+	nc, js, d := n.Deaf(t, subjectOf(Manual, "a"))
 	q, err := Open(ctx, nc, js, Config{AckWait: testAckWait})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.armed.Store(true)
+	d.Arm()
 	if err := q.Publish(ctx, job("a", Manual)); err != nil {
 		t.Fatalf("a job that was queued: %v", err)
 	}
-	if d.armed.Load() {
+	if d.Armed() {
 		t.Fatal("no answer was lost")
 	}
-	d.armed.Store(true)
+	d.Arm()
 	other := job("a", Manual)
 	other.ID = "another"
 	if err := q.Publish(ctx, other); !errors.Is(err, ErrCoalesced) {

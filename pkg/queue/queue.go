@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -69,24 +70,12 @@ type Queue struct {
 // Open makes the streams and consumers, or brings them to cfg, and returns the queue. It waits for
 // NATS as long as ctx lasts.
 func Open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, cfg Config) (*Queue, error) {
-	q := &Queue{nc: nc, js: js, cfg: cfg.withDefaults(), api: apiPrefix(js.Options())}
-	err := q.retry(ctx, "open queue", func(ctx context.Context) error { return q.make(ctx, true) })
+	q := &Queue{nc: nc, js: js, cfg: cfg.withDefaults(), api: jsapi.Prefix(js.Options())}
+	err := q.caller().Do(ctx, "open queue", jsapi.OpenLimit, func(ctx context.Context) error { return q.make(ctx, true) })
 	if err != nil {
 		return nil, err
 	}
 	return q, nil
-}
-
-func apiPrefix(o jetstream.JetStreamOptions) string {
-	switch {
-	case o.APIPrefix != "" && o.APIPrefix[len(o.APIPrefix)-1] == '.':
-		return o.APIPrefix
-	case o.APIPrefix != "":
-		return o.APIPrefix + "."
-	case o.Domain != "":
-		return "$JS." + o.Domain + ".API."
-	}
-	return jetstream.DefaultAPIPrefix
 }
 
 // Pending returns how many jobs the queue holds: waiting, with a worker, or handed back with a delay.

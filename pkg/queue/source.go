@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 )
 
@@ -182,7 +183,7 @@ func (q *Queue) trust() time.Duration { return q.cfg.AckWait - q.cfg.AckWait/10 
 // back after AckWait.
 func giveBack(jobs []held) {
 	for _, h := range jobs {
-		if time.Now().Before(h.trusted()) && h.src.c.q.online() == nil {
+		if time.Now().Before(h.trusted()) && jsapi.Online(h.src.c.q.nc) == nil {
 			_ = h.src.c.q.nc.Publish(h.msg.Reply, []byte("-NAK"))
 		}
 	}

@@ -2,13 +2,13 @@ package transit
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -89,7 +89,7 @@ func Open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, cfg Config
 		return nil, fault.Errorf(fault.Internal, "transit open",
 			"the inline limit of %d bytes leaves no room in max_payload of the server (%d)", cfg.Inline, most)
 	}
-	t := &Transit{nc: nc, js: js, cfg: cfg, api: apiPrefix(js.Options()), pool: newPool(cfg.Inline + payloadRoom)}
+	t := &Transit{nc: nc, js: js, cfg: cfg, api: jsapi.Prefix(js.Options()), pool: newPool(cfg.Inline + payloadRoom)}
 	t.transit = newMender(t.makeTransit)
 	t.dead = newMender(t.makeDead)
 	t.bodies = newMender(t.makeBodies)
@@ -156,14 +156,4 @@ func (t *Transit) Held(ctx context.Context, accountUID string) (map[string]bool,
 		keys[lastToken(s)] = true
 	}
 	return keys, nil
-}
-
-func apiPrefix(o jetstream.JetStreamOptions) string {
-	switch {
-	case o.Domain != "":
-		return "$JS." + o.Domain + ".API."
-	case o.APIPrefix != "":
-		return strings.TrimSuffix(o.APIPrefix, ".") + "."
-	}
-	return jetstream.DefaultAPIPrefix
 }

@@ -1,4 +1,4 @@
-package queue
+package testenv
 
 import (
 	"bytes"
@@ -8,26 +8,35 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mailferry/mailferry/pkg/testenv"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// deaf dials connections, one of which breaks before the answer to the first message that contains a word
-// is heard.
-type deaf struct {
+// Deaf dials connections. Once armed, one of them breaks before the answer to the first message that contains
+// a word is heard: what was asked for is done, and nobody knows.
+type Deaf struct {
 	word  []byte
 	armed atomic.Bool
 }
 
-func (d *deaf) Dial(network, addr string) (net.Conn, error) {
+// Arm makes the next message with the word the last one of its connection.
+func (d *Deaf) Arm() { d.armed.Store(true) }
+
+// Armed says whether no such message has come since.
+func (d *Deaf) Armed() bool { return d.armed.Load() }
+
+// Disarm lets such messages be.
+func (d *Deaf) Disarm() { d.armed.Store(false) }
+
+// Dial connects.
+func (d *Deaf) Dial(network, addr string) (net.Conn, error) {
 	c, err := net.Dial(network, addr)
 	return &deafConn{Conn: c, d: d}, err
 }
 
 type deafConn struct {
 	net.Conn
-	d    *deaf
+	d    *Deaf
 	mute atomic.Bool
 }
 
@@ -46,10 +55,10 @@ func (c *deafConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// deafConnection connects by a deaf dialer that is armed when the test arms it.
-func deafConnection(t *testing.T, n *testenv.NATS, word string) (*nats.Conn, jetstream.JetStream, *deaf) {
+// Deaf connects to the server by a deaf dialer.
+func (n *NATS) Deaf(t testing.TB, word string) (*nats.Conn, jetstream.JetStream, *Deaf) {
 	t.Helper()
-	d := &deaf{word: []byte(word)}
+	d := &Deaf{word: []byte(word)}
 	nc, err := nats.Connect(n.URL, nats.SetCustomDialer(d), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
