@@ -5,7 +5,6 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 
-	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
 )
 
@@ -17,34 +16,28 @@ const searchChunk = 20_000
 // Choose asks the server which of the messages the criteria hold for (RFC 9051 §6.4.4). What it names
 // besides is passed over.
 func (s *session) Choose(ctx context.Context, items []remote.Item, c remote.Criteria) ([]remote.Item, error) {
-	if len(items) == 0 {
-		return nil, nil
-	}
-	if err := s.open(ctx, true); err != nil {
-		return nil, err
-	}
-	if err := s.same("imap uid search", items); err != nil {
-		return nil, err
-	}
 	criteria := goimap.SearchCriteria{Before: c.Before, Since: c.Since}
 	if c.Unseen {
 		criteria.NotFlag = []goimap.Flag{goimap.FlagSeen}
 	}
 	var chosen []remote.Item
-	for items = ascending(items); len(items) > 0; {
-		n := min(len(items), searchChunk)
-		found, err := s.search(ctx, criteria, items[:n])
-		if err != nil {
-			return nil, err
-		}
-		for _, it := range items[:n] {
-			if found.Contains(goimap.UID(it.UID)) {
-				chosen = append(chosen, it)
+	err := s.inEach(ctx, "imap uid search", true, items, func(items []remote.Item) error {
+		for items = ascending(items); len(items) > 0; {
+			n := min(len(items), searchChunk)
+			found, err := s.search(ctx, criteria, items[:n])
+			if err != nil {
+				return err
 			}
+			for _, it := range items[:n] {
+				if found.Contains(goimap.UID(it.UID)) {
+					chosen = append(chosen, it)
+				}
+			}
+			items = items[n:]
 		}
-		items = items[n:]
-	}
-	return chosen, nil
+		return nil
+	})
+	return chosen, err
 }
 
 // search asks for the messages between the first and the last item.
@@ -59,14 +52,4 @@ func (s *session) search(ctx context.Context, c goimap.SearchCriteria, items []r
 		return err
 	})
 	return found, err
-}
-
-// same refuses items of another mailbox or UIDVALIDITY than the one that is selected.
-func (s *session) same(op string, items []remote.Item) error {
-	for _, it := range items {
-		if it.Mailbox != inbox || it.UID == 0 || it.UIDValidity != s.selected.UIDValidity {
-			return fault.Errorf(fault.NotFound, op, "nothing is done: the mailbox has been made anew since")
-		}
-	}
-	return nil
 }

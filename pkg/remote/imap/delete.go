@@ -7,7 +7,6 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 
-	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
 )
 
@@ -17,17 +16,11 @@ const maxCommand = 900
 // Delete flags the messages \Deleted and expunges them. Without UIDPLUS it expunges only where nothing
 // else is flagged; else they stay flagged, for whoever expunges next.
 func (s *session) Delete(ctx context.Context, items []remote.Item) error {
-	if len(items) == 0 {
-		return nil
-	}
-	if err := s.open(ctx, false); err != nil {
-		return err
-	}
-	for _, it := range items {
-		if it.Mailbox != inbox || it.UID == 0 || it.UIDValidity != s.selected.UIDValidity {
-			return fault.Errorf(fault.NotFound, "imap delete", "nothing is deleted: the mailbox has been made anew since")
-		}
-	}
+	return s.inEach(ctx, "imap delete", false, items, func(items []remote.Item) error { return s.remove(ctx, items) })
+}
+
+// remove is Delete in the mailbox that is selected.
+func (s *session) remove(ctx context.Context, items []remote.Item) error {
 	plus := s.caps.Has(goimap.CapUIDPlus)
 	for _, set := range sets(items) {
 		if err := s.flag(ctx, set, goimap.FlagDeleted); err != nil {

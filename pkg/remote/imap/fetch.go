@@ -70,13 +70,33 @@ type fetch struct {
 // Fetch calls each for every item, as the contract says.
 func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
 	const op = "imap fetch"
-	if s.selected == nil {
-		if err := s.open(ctx, true); err != nil {
+	if err := ctx.Err(); err != nil {
+		return fault.Wrap(fault.Canceled, op, context.Cause(ctx))
+	}
+	for _, part := range byMailbox(items) {
+		if err := s.fetchFrom(ctx, part, each); err != nil {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return fault.Wrap(fault.Canceled, op, context.Cause(ctx))
+	return nil
+}
+
+// fetchFrom is Fetch of messages of one mailbox. One that cannot be opened any more does not end the session.
+func (s *session) fetchFrom(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
+	if s.selected == nil || s.mailbox != items[0].Mailbox {
+		err := s.open(ctx, items[0].Mailbox, true)
+		if s.lethal(ctx, err) {
+			return err
+		}
+		if err != nil {
+			for _, it := range items {
+				if failed := each(remote.Fetched{Item: it, Err: err}); failed != nil {
+					s.Abort()
+					return fault.Wrap(fault.Internal, "imap fetch", failed)
+				}
+			}
+			return nil
+		}
 	}
 	defer s.conn.Watch(ctx)()
 	f := &fetch{
@@ -125,7 +145,7 @@ func (f *fetch) plan(items []remote.Item) {
 func (f *fetch) unfit(it remote.Item) error {
 	const op = "imap fetch"
 	switch s := f.s; {
-	case it.Mailbox != inbox || it.UID == 0 || it.UIDValidity != s.selected.UIDValidity:
+	case it.Mailbox != s.mailbox || it.UID == 0 || it.UIDValidity != s.selected.UIDValidity:
 		return fault.Errorf(fault.NotFound, op, "there is no such message: the mailbox has been made anew since")
 	case it.Size > s.wire.limits.Message:
 		return fault.Errorf(fault.Policy, op, "a message of %d octets, the limit is %d", it.Size, s.wire.limits.Message)

@@ -27,7 +27,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/remote/sasl"
 )
 
-// inbox is the mailbox that is collected.
+// inbox is the mailbox that is collected, in the case in which we write it (RFC 9051 §5.1).
 const inbox = "INBOX"
 
 // closing is how long Close waits for the answer to LOGOUT.
@@ -41,8 +41,9 @@ type session struct {
 	caps   goimap.CapSet // after login
 	// mechanism is how the session signs in.
 	mechanism sasl.Mechanism
-	// selected is what EXAMINE or SELECT said last, nil before.
+	// selected is what EXAMINE or SELECT said last, of which mailbox; nil before.
 	selected *goimap.SelectData
+	mailbox  string
 	fetch    atomic.Pointer[fetch] // the Fetch under way
 	closed   sync.Once
 }

@@ -23,7 +23,7 @@ const taken = 4096
 // List returns every message of INBOX, ordered by UID. Of a mailbox with more than Limits.List messages
 // it returns the newest.
 func (s *session) List(ctx context.Context) (remote.Listing, error) {
-	if err := s.open(ctx, true); err != nil {
+	if err := s.open(ctx, inbox, true); err != nil {
 		return remote.Listing{}, err
 	}
 	exists, most := s.selected.NumMessages, uint32(s.wire.limits.List)
@@ -34,7 +34,7 @@ func (s *session) List(ctx context.Context) (remote.Listing, error) {
 	if exists > most {
 		set = goimap.SeqSet{{Start: exists - most + 1, Stop: exists}}
 	}
-	c := &collector{validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most, taken))}
+	c := &collector{mailbox: s.mailbox, validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most, taken))}
 	err := s.do(ctx, "imap list", s.expect(listing, int(min(exists, most)), 0), func() error {
 		cmd := s.client.Fetch(set, &goimap.FetchOptions{UID: true, RFC822Size: true})
 		for m := cmd.Next(); m != nil && c.err == nil; m = cmd.Next() {
@@ -59,14 +59,14 @@ func (s *session) now() uint32 {
 	return s.selected.NumMessages
 }
 
-// open selects INBOX, read-only or not.
-func (s *session) open(ctx context.Context, readOnly bool) error {
+// open selects a mailbox, read-only or not.
+func (s *session) open(ctx context.Context, mailbox string, readOnly bool) error {
 	op := "imap examine"
 	if !readOnly {
 		op = "imap select"
 	}
 	return s.do(ctx, op, s.expect(noFetch, 0, 0), func() error {
-		data, err := s.client.Select(inbox, &goimap.SelectOptions{ReadOnly: readOnly}).Wait()
+		data, err := s.client.Select(mailbox, &goimap.SelectOptions{ReadOnly: readOnly}).Wait()
 		s.selected = nil
 		if err != nil {
 			return err
@@ -77,7 +77,7 @@ func (s *session) open(ctx context.Context, readOnly bool) error {
 		if !s.wire.wasCounted() {
 			return fault.Errorf(fault.Protocol, op, "the server does not say how many messages there are")
 		}
-		s.selected = data
+		s.selected, s.mailbox = data, mailbox
 		return nil
 	})
 }
@@ -103,6 +103,7 @@ func transient(err error) bool {
 
 // collector gathers a listing.
 type collector struct {
+	mailbox  string
 	validity uint32
 	most     int
 	items    []remote.Item
@@ -112,7 +113,7 @@ type collector struct {
 
 // add takes one message.
 func (c *collector) add(m *imapclient.FetchMessageData) {
-	it := remote.Item{Mailbox: inbox, UIDValidity: c.validity}
+	it := remote.Item{Mailbox: c.mailbox, UIDValidity: c.validity}
 	for d := m.Next(); d != nil; d = m.Next() {
 		switch d := d.(type) {
 		case imapclient.FetchItemDataUID:

@@ -17,36 +17,25 @@ var (
 
 // MarkSeen sets \Seen.
 func (s *session) MarkSeen(ctx context.Context, items []remote.Item) error {
-	if len(items) == 0 {
-		return nil
-	}
-	if err := s.open(ctx, false); err != nil {
-		return err
-	}
-	if err := s.same("imap uid store", items); err != nil {
-		return err
-	}
-	for _, set := range sets(items) {
-		if err := s.flag(ctx, set, goimap.FlagSeen); err != nil {
-			return err
+	return s.inEach(ctx, "imap uid store", false, items, func(items []remote.Item) error {
+		for _, set := range sets(items) {
+			if err := s.flag(ctx, set, goimap.FlagSeen); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // Move moves the messages into a mailbox, which is made if it is not there: with MOVE (RFC 6851), else with
 // COPY and Delete. A copy whose deletion was cut off is made again; where Delete would leave the messages, for
 // what others flagged, none is made: the next run would make one more.
 func (s *session) Move(ctx context.Context, items []remote.Item, mailbox string) error {
-	if len(items) == 0 {
-		return nil
-	}
-	if err := s.open(ctx, false); err != nil {
-		return err
-	}
-	if err := s.same("imap move", items); err != nil {
-		return err
-	}
+	return s.inEach(ctx, "imap move", false, items, func(items []remote.Item) error { return s.move(ctx, items, mailbox) })
+}
+
+// move is Move out of the mailbox that is selected.
+func (s *session) move(ctx context.Context, items []remote.Item, mailbox string) error {
 	move := s.caps.Has(goimap.CapMove)
 	if !move && !s.caps.Has(goimap.CapUIDPlus) {
 		found, err := s.flagged(ctx, items)

@@ -125,7 +125,7 @@ func TestQuirkOfAnotherUIDValidity(t *testing.T) {
 		if err != nil || got != "5:!not-found 6:!not-found" {
 			t.Errorf("%q, %v", got, err)
 		}
-		failsWith(t, s.Delete(t.Context(), items(5, 6)), fault.NotFound, "nothing is deleted")
+		failsWith(t, s.Delete(t.Context(), items(5, 6)), fault.NotFound, "nothing is done")
 		wholly(t, script)
 	})
 }

@@ -99,13 +99,14 @@ func TestOutOfOrder(t *testing.T) {
 
 func TestItemsThatCannotBeAskedFor(t *testing.T) {
 	t.Parallel()
-	script := testenv.NewScript(t, opens+"C? T2 UID FETCH 5 (\n"+five+"S: T2 OK a\n")
+	script := testenv.NewScript(t, opens+"C? T2 UID FETCH 5 (\n"+five+"S: T2 OK a\n"+
+		"C: T3 EXAMINE \"Sent\"\nS: T3 NO [NONEXISTENT] no\nC: T4 EXAMINE \"\"\nS: T4 NO [NONEXISTENT] no\n")
 	d := dialer(nil)
 	d.Limits.Message = 100
 	all := append(items(5, 5, 6, 0, 9, 11), remote.Item{UIDValidity: 7, UID: 12})
 	all[2].UIDValidity, all[4].Mailbox, all[5].Size = 8, "Sent", 101
 	got, err := outcomes(t, session(t, d, local(script.Port)), all)
-	if want := "0:!not-found 6:!not-found 9:!not-found 11:!policy 12:!not-found 5:abc"; err != nil || got != want {
+	if want := "0:!not-found 6:!not-found 11:!policy 5:abc 9:!not-found 12:!not-found"; err != nil || got != want {
 		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 	wholly(t, script)
