@@ -19,6 +19,8 @@ const (
 	// OpenLimit bounds an attempt to bring streams, consumers and buckets to their configuration: many calls, one
 	// after the other.
 	OpenLimit = 15 * time.Second
+	// MakeLimit bounds an attempt to make what is missing: some calls.
+	MakeLimit = 6 * time.Second
 	// MinPause is the pause after the first attempt.
 	MinPause = 10 * time.Millisecond
 	// MaxPause is the longest pause between two attempts.
@@ -47,7 +49,7 @@ func (c Caller) Do(ctx context.Context, op string, limit time.Duration, f func(c
 			return nil
 		}
 		if Missing(err) && ctx.Err() == nil {
-			_ = Attempt(ctx, AttemptLimit, c.Make) // f says what is still wrong
+			_ = Attempt(ctx, MakeLimit, c.Make) // f says what is still wrong
 		} else if !Passing(err) {
 			return fault.Wrap(fault.Internal, op, err)
 		}

@@ -62,7 +62,7 @@ func (q *Queue) Claims(ctx context.Context, cfg ClaimConfig) (*Claims, error) {
 	if cfg.Slots < 1 || cfg.Reserved < 0 || cfg.Reserved > cfg.Slots {
 		return nil, fault.Errorf(fault.Internal, "claim jobs", "%d slots with %d reserved", cfg.Slots, cfg.Reserved)
 	}
-	if err := q.retry(ctx, "claim jobs", func(ctx context.Context) error { return q.make(ctx, false) }); err != nil {
+	if err := q.caller().Do(ctx, "claim jobs", jsapi.MakeLimit, func(ctx context.Context) error { return q.make(ctx, false) }); err != nil {
 		return nil, err
 	}
 	c := &Claims{q: q, cfg: cfg, made: q.made.Load(), wake: make(chan struct{}), kick: make(chan struct{}, 1), done: make(chan struct{})}
@@ -282,7 +282,7 @@ func (c *Claims) broken() bool {
 
 // repair makes what is missing on the server and lets requests be sent anew.
 func (c *Claims) repair(ctx context.Context) bool {
-	if jsapi.Attempt(ctx, jsapi.AttemptLimit, func(ctx context.Context) error { return c.q.make(ctx, false) }) != nil {
+	if jsapi.Attempt(ctx, jsapi.MakeLimit, func(ctx context.Context) error { return c.q.make(ctx, false) }) != nil {
 		c.nudge()
 		return false
 	}

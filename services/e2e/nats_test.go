@@ -14,6 +14,22 @@ import (
 	"github.com/mailferry/mailferry/pkg/testenv"
 )
 
+// TestSlowNATS puts NATS half a second away, each way: claims are kept meanwhile, and each message arrives once.
+// (Fault 16.)
+func TestSlowNATS(t *testing.T) {
+	t.Parallel()
+	h, s, seeds, a := atADistance(t, 8)
+	far := newDistance(t, h.nats.URL, 500*time.Millisecond)
+	finish := h.watchDeletions(a.Username, s, len(seeds))
+	flags := []string{"--nats-url", far.url(), "--lease", "30s"}
+	h.startWith("worker", flags)
+	h.startWith("delivery", flags)
+	h.trigger(a, "first", queue.Scheduled)
+	testenv.Eventually(t, 5*time.Minute, "everything is delivered and deleted", func() bool { return h.done(a, s, len(seeds), account.Delete) })
+	finish()
+	checkCopies(t, s, a, seeds, 0)
+}
+
 // TestOneWayPartition holds back what a worker says to NATS, or what it hears, for longer than every lease, in
 // the middle of its run; another worker is there. The lock refuses a second run while the first goes on, and
 // each message arrives once. (Fault 16.)
@@ -23,7 +39,7 @@ func TestOneWayPartition(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			h, s, seeds, a := atADistance(t, 40)
-			d := newDistance(t, h.nats.URL)
+			d := newDistance(t, h.nats.URL, 0)
 			finish := h.watchDeletions(a.Username, s, len(seeds))
 			h.startWith("worker", []string{"--nats-url", d.url(), "--batch", "4"})
 			h.start("delivery")
@@ -59,9 +75,10 @@ func atADistance(t *testing.T, messages int) (*house, *sink, []testenv.Seed, acc
 	return h, s, seeds, h.account("far", user, account.POP3, account.Delete)
 }
 
-// distance stands between processes and NATS: what is said arrives, or not before it is let through.
+// distance stands between processes and NATS: what is said arrives later, or not before it is let through.
 type distance struct {
 	to          string
+	delay       time.Duration
 	listener    net.Listener
 	there, back atomic.Bool // held: what is said to NATS, what NATS says
 	wg          sync.WaitGroup
@@ -70,13 +87,13 @@ type distance struct {
 	conns []net.Conn
 }
 
-func newDistance(t *testing.T, url string) *distance {
+func newDistance(t *testing.T, url string, delay time.Duration) *distance {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &distance{to: strings.TrimPrefix(url, "nats://"), listener: l}
+	d := &distance{to: strings.TrimPrefix(url, "nats://"), delay: delay, listener: l}
 	d.wg.Go(d.serve)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -118,11 +135,16 @@ func (d *distance) cut() {
 	}
 }
 
-// carry brings what is said from one side to the other: in order.
+type chunk struct {
+	due  time.Time
+	data []byte
+}
+
+// carry brings what is said from one side to the other: in order, each piece after the delay.
 func (d *distance) carry(to, from net.Conn, held *atomic.Bool) {
 	defer to.Close()
 	defer from.Close()
-	way := make(chan []byte, 1<<16)
+	way := make(chan chunk, 1<<16)
 	d.wg.Go(func() {
 		defer close(way)
 		for {
@@ -131,14 +153,15 @@ func (d *distance) carry(to, from net.Conn, held *atomic.Bool) {
 			if err != nil {
 				return
 			}
-			way <- buf[:n]
+			way <- chunk{time.Now().Add(d.delay), buf[:n]}
 		}
 	})
 	for c := range way {
+		<-time.After(time.Until(c.due))
 		for held.Load() {
 			<-time.After(10 * time.Millisecond)
 		}
-		if _, err := to.Write(c); err != nil {
+		if _, err := to.Write(c.data); err != nil {
 			_ = from.Close()
 		}
 	}
