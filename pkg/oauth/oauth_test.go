@@ -4,97 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/zitadel/oidc/v3/example/server/exampleop"
-	"github.com/zitadel/oidc/v3/example/server/storage"
-
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/oauth"
 	"github.com/mailferry/mailferry/pkg/testenv"
+	"github.com/mailferry/mailferry/pkg/testenv/issuer"
 	"github.com/mailferry/mailferry/pkg/vault"
 )
 
-// issuer is a real OpenID provider that counts its refreshes.
-type issuer struct {
-	url       string
-	storage   *storage.Storage
-	refreshes atomic.Int64
-	slow      time.Duration
-}
-
-const (
-	callback = "http://localhost:9/oauth/callback"
-	client   = "mailferry"
-	secret   = "sEcret-of-the-client"
-)
-
-func newIssuer(t *testing.T) *issuer {
-	t.Helper()
-	i := &issuer{}
-	var handler http.Handler
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/oauth/token" {
-			body, _ := io.ReadAll(r.Body)
-			r.Body = io.NopCloser(strings.NewReader(string(body)))
-			if strings.Contains(string(body), "grant_type=refresh_token") {
-				i.refreshes.Add(1)
-				time.Sleep(i.slow)
-			}
-		}
-		handler.ServeHTTP(w, r)
-	}))
-	t.Cleanup(srv.Close)
-	i.url = strings.Replace(srv.URL, "127.0.0.1", "localhost", 1) + "/"
-	i.storage = storage.NewStorageWithClients(storage.NewUserStore(i.url), map[string]*storage.Client{
-		client: storage.WebClient(client, secret, callback),
-	})
-	handler = exampleop.SetupServer(i.url, i.storage, slog.New(slog.DiscardHandler), false)
-	return i
-}
-
-// browse does what the owner does at the link, and returns what the provider sends the browser back with.
-func (i *issuer) browse(t *testing.T, link string) url.Values {
-	t.Helper()
-	jar, _ := cookiejar.New(nil)
-	var back url.Values
-	c := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), callback) {
-			back = r.URL.Query()
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}
-	resp, err := c.Get(link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	page, _ := io.ReadAll(resp.Body)
-	if back != nil {
-		return back
-	}
-	id := resp.Request.URL.Query().Get("authRequestID")
-	resp, err = c.PostForm(i.url+"login/username", url.Values{"id": {id}, "username": {"test-user@localhost"}, "password": {"verysecure"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if back == nil {
-		t.Fatalf("the browser is not sent back: %s %s", resp.Status, page)
-	}
-	return back
-}
+const callback = "http://localhost:9/oauth/callback"
 
 // store is a bucket in memory.
 type store struct {
@@ -121,7 +46,7 @@ func (s *store) PutCredential(_ context.Context, _ string, sealed []byte, revisi
 
 // house is an issuer, and brokers of several workers over one Redis and one bucket.
 type house struct {
-	*issuer
+	*issuer.Issuer
 	store *store
 	redis *testenv.Redis
 	vault *vault.Vault
@@ -137,12 +62,12 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &house{issuer: newIssuer(t), store: &store{}, redis: testenv.NewRedis(t), vault: v}
+	return &house{Issuer: issuer.New(t, callback), store: &store{}, redis: testenv.NewRedis(t), vault: v}
 }
 
 func (h *house) broker() *oauth.Broker {
 	return oauth.New(h.store, h.vault, h.redis.Client, oauth.Config{RedirectURL: callback, Providers: map[string]oauth.Provider{
-		"own": {Name: "own", ClientID: client, ClientSecret: secret, Issuer: h.url, Scopes: []string{"openid", "email", "offline_access"}},
+		"own": {Name: "own", ClientID: issuer.ClientID, ClientSecret: issuer.ClientSecret, Issuer: h.URL, Scopes: []string{"openid", "email", "offline_access"}},
 	}})
 }
 
@@ -156,7 +81,7 @@ func (h *house) consent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back := h.browse(t, link)
+	back := h.Browse(t, link, owner.Username).Query()
 	if o, err := b.Finish(t.Context(), back.Get("state"), back.Get("code")); err != nil || o != owner {
 		t.Fatal(o, err)
 	}
@@ -168,7 +93,7 @@ func (h *house) consent(t *testing.T) {
 // works says whether the provider knows an access token.
 func (h *house) works(t *testing.T, token string) bool {
 	t.Helper()
-	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+"userinfo", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, h.UserinfoURL, nil)
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -187,12 +112,12 @@ func TestLifeOfAConsent(t *testing.T) {
 	}
 	h.consent(t)
 	first, err := h.broker().Token(t.Context(), "u1")
-	if err != nil || !h.works(t, first) || h.refreshes.Load() != 0 {
-		t.Fatal(err, h.refreshes.Load())
+	if err != nil || !h.works(t, first) || h.Refreshes() != 0 {
+		t.Fatal(err, h.Refreshes())
 	}
 
 	// Each turn needs the refresh token that the turn before was given.
-	h.slow = 200 * time.Millisecond
+	h.Slow(200 * time.Millisecond)
 	for turn := int64(1); turn <= 3; turn++ {
 		if err := h.broker().Forget(t.Context(), "u1"); err != nil {
 			t.Fatal(err)
@@ -215,8 +140,8 @@ func TestLifeOfAConsent(t *testing.T) {
 			}
 		}
 		wg.Wait()
-		if len(tokens) != 1 || h.refreshes.Load() != turn {
-			t.Fatalf("turn %d: %d tokens, %d refreshes", turn, len(tokens), h.refreshes.Load())
+		if len(tokens) != 1 || h.Refreshes() != turn {
+			t.Fatalf("turn %d: %d tokens, %d refreshes", turn, len(tokens), h.Refreshes())
 		}
 		for token := range tokens {
 			if !h.works(t, token) {
@@ -226,9 +151,7 @@ func TestLifeOfAConsent(t *testing.T) {
 	}
 
 	// Revoked: consent is needed, and the provider is not asked again and again.
-	if err := h.storage.TerminateSession(t.Context(), "id1", client); err != nil {
-		t.Fatal(err)
-	}
+	h.Revoke(t, owner.Username)
 	if err := h.broker().Forget(t.Context(), "u1"); err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +160,7 @@ func TestLifeOfAConsent(t *testing.T) {
 			t.Fatalf("after it was revoked: %v", err)
 		}
 	}
-	if n := h.refreshes.Load(); n != 4 {
+	if n := h.Refreshes(); n != 4 {
 		t.Errorf("%d refreshes, want 4", n)
 	}
 	h.consent(t)
@@ -274,7 +197,7 @@ func TestDeviceCode(t *testing.T) {
 	}))
 	defer srv.Close()
 	b := oauth.New(h.store, h.vault, h.redis.Client, oauth.Config{Providers: map[string]oauth.Provider{
-		"own": {Name: "own", ClientID: client, ClientSecret: secret, AuthURL: srv.URL, TokenURL: srv.URL + "/token", DeviceURL: srv.URL + "/device"},
+		"own": {Name: "own", ClientID: issuer.ClientID, ClientSecret: issuer.ClientSecret, AuthURL: srv.URL, TokenURL: srv.URL + "/token", DeviceURL: srv.URL + "/device"},
 	}})
 	d, err := b.StartDevice(t.Context(), owner)
 	if err != nil || d.Code != "ABCD-EFGH" || d.URL != "https://example.com/device" {
@@ -335,10 +258,10 @@ func TestErrorsOfAProvider(t *testing.T) {
 			fmt.Fprint(w, body)
 		}))
 		b := oauth.New(h.store, h.vault, h.redis.Client, oauth.Config{Providers: map[string]oauth.Provider{
-			"own": {Name: "own", ClientID: client, ClientSecret: secret, AuthURL: bad.URL, TokenURL: bad.URL},
+			"own": {Name: "own", ClientID: issuer.ClientID, ClientSecret: issuer.ClientSecret, AuthURL: bad.URL, TokenURL: bad.URL},
 		}})
 		_, err := b.Token(t.Context(), "u1")
-		if fault.KindOf(err) != want || strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), secret) {
+		if fault.KindOf(err) != want || strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), issuer.ClientSecret) {
 			t.Errorf("%s: %v", body, err)
 		}
 		bad.Close()

@@ -37,6 +37,7 @@ type DovecotSettings struct {
 	CertFile, KeyFile                        string
 	POP3Port, POP3SPort, IMAPPort, IMAPSPort int // 0: not offered
 	LMTPPort                                 int
+	IntrospectionURL, TokenMechanisms        string // OAuth 2.0 (RFC 7662)
 	Extra                                    string
 }
 
@@ -84,6 +85,12 @@ func DovecotExtra(text string) DovecotOption {
 // DovecotUsers lets only these users sign in and get mail.
 func DovecotUsers(users ...string) DovecotOption {
 	return func(s *DovecotSettings) { s.PasswdFile = strings.Join(users, "\n") }
+}
+
+// DovecotTokens lets users sign in with tokens of a provider too, by these of the mechanisms xoauth2 and
+// oauthbearer; the provider says whose a token is (RFC 7662).
+func DovecotTokens(introspectionURL, mechanisms string) DovecotOption {
+	return func(s *DovecotSettings) { s.IntrospectionURL, s.TokenMechanisms = introspectionURL, mechanisms }
 }
 
 // OfferTLS makes the server offer TLS, or none, from its next Start on.
@@ -165,6 +172,10 @@ func (d *Dovecot) people() {
 			fmt.Fprintf(&b, "%s:{PLAIN}%s::::::\n", u, s.Password)
 		}
 		err = errors.Join(err, os.WriteFile(s.PasswdFile, []byte(b.String()), 0o644))
+	}
+	if s.IntrospectionURL != "" {
+		conf := "introspection_url = " + s.IntrospectionURL + "\nintrospection_mode = post\nusername_attribute = email\nactive_attribute = active\nactive_value = true\ntimeout_msecs = 20000\n"
+		err = errors.Join(err, os.WriteFile(filepath.Join(s.Dir, "oauth2.conf"), []byte(conf), 0o644))
 	}
 	if err != nil {
 		d.t.Fatal(err)

@@ -120,14 +120,15 @@ type client struct {
 }
 
 // control starts a control and returns the command line for it.
-func (h *house) control() *client {
+func (h *house) control() *client { return h.controlAt(freeAddr(h.t)) }
+
+func (h *house) controlAt(addr string, flags ...string) *client {
 	h.t.Helper()
 	token := filepath.Join(h.dir, "token")
 	if err := os.WriteFile(token, []byte("token-of-the-house"), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	addr := freeAddr(h.t)
-	h.startWith("control", []string{"--listen", addr, "--api-token-file", token})
+	h.startWith("control", append(flags, "--listen", addr, "--api-token-file", token))
 	c := &client{h: h, env: append(os.Environ(), "MAILFERRY_SERVER=http://"+addr, "MAILFERRY_TOKEN_FILE="+token)}
 	testenv.Eventually(h.t, 30*time.Second, "control answers", func() bool {
 		_, err := c.run("status")

@@ -41,6 +41,7 @@ type fake struct {
 	changed  int // how often an edit finds the account changed
 	progress []*mailferryv1.FetchResponse
 	many     []*mailferryv1.FetchManyResponse
+	consent  []*mailferryv1.StartConsentResponse
 	broken   bool
 }
 
