@@ -14,24 +14,16 @@ func atoi(s string) int {
 }
 
 // Enroll says that an active account points at the remote mailbox: nothing is deleted there before it has
-// collected it.
+// collected it. An account that was erased is left out.
 func (l *Ledger) Enroll(ctx context.Context, slot Slot, account string) error {
-	return l.enroll(ctx, "ledger enroll", slot, account, "1")
+	_, err := l.adminAt(ctx, "enroll", slot, account, account, 1)
+	return err
 }
 
 // Withdraw says that the account is not active: nobody waits for it any more.
 func (l *Ledger) Withdraw(ctx context.Context, slot Slot, account string) error {
-	return l.enroll(ctx, "ledger withdraw", slot, account, "0")
-}
-
-func (l *Ledger) enroll(ctx context.Context, op string, slot Slot, account, active string) error {
-	if err := names(op, slot, account); err != nil {
-		return err
-	}
-	if err := l.rdb.HSet(ctx, slot.accountsKey(), account, active).Err(); err != nil {
-		return redisError(ctx, op, err)
-	}
-	return nil
+	_, err := l.adminAt(ctx, "enroll", slot, account, account, 0)
+	return err
 }
 
 // Reset starts a new epoch: what was collected, skipped, parked and deferred is forgotten, and a run that
@@ -125,15 +117,21 @@ func (l *Ledger) State(ctx context.Context, slot Slot, account string) (Counts, 
 
 // admin runs a script on an account, wherever it was moved.
 func (l *Ledger) admin(ctx context.Context, name string, slot Slot, account string, args ...any) ([]any, error) {
+	at := slot
 	for range maxHops {
-		reply, err := l.adminAt(ctx, name, slot, account, args...)
+		reply, err := l.adminAt(ctx, name, at, account, args...)
 		var moved *MovedError
 		if !errors.As(err, &moved) || moved.Moving {
 			return reply, err
 		}
-		slot = moved.To
+		at = moved.To
 	}
-	return nil, fault.Errorf(fault.Internal, "ledger "+name, "the signposts of account %s run in a circle", account)
+	// The signposts run in a circle: the account has data nowhere, and was moved back and forth, the last time
+	// not to the end.
+	if err := l.Reclaim(ctx, slot, account); err != nil {
+		return nil, err
+	}
+	return l.adminAt(ctx, name, slot, account, args...)
 }
 
 func (l *Ledger) adminAt(ctx context.Context, name string, slot Slot, account string, args ...any) ([]any, error) {

@@ -106,6 +106,23 @@ func moveBrokenOff(h *house) error {
 	return is("collected", hold.Index().Counts().Collected, 2)
 }
 
+func emptyMoveBrokenOff(h *house) error {
+	to := SlotOf("pop3", "pop2.example.net", 110, "alice")
+	h.release(h.acquire("a1", "j1"))
+	h.ok(h.Copy(ctx, h.slot, to, "a1"))
+	there, err := h.site(ctx, h.slot, "a1")
+	h.ok(err)
+	if err := is("signpost", there.moved, to); err != nil {
+		return err
+	}
+	_, err = h.adminAt(ctx, "export", to, "a1", "a1", string(h.slot), "n1", 60000, "", "")
+	h.ok(err)
+	if _, err := h.Reset(ctx, h.slot, "a1", "e2"); err != nil {
+		return broken("signposts in a circle: %v", err)
+	}
+	return is("epoch", h.acquire("a1", "j2").Epoch(), "e2")
+}
+
 func eraseIsGone(h *house) error {
 	hold := h.open("a1", "e1")
 	h.collect("a1", h.uid(1))
@@ -129,6 +146,7 @@ func eraseIsGone(h *house) error {
 	if err := isErr("acquire", err, ErrGone); err != nil {
 		return err
 	}
+	h.ok(h.Enroll(ctx, h.slot, "a1")) // told of late: nobody waits for it
 	keys, err := h.rdb.Keys(ctx, h.slot.key("*")).Result()
 	h.ok(err)
 	return is("keys left", fmt.Sprint(keys), fmt.Sprint([]string{h.slot.key("a1:meta")}))

@@ -77,6 +77,7 @@ var rules = map[string]rule{
 	"a reset forgets":                            resetForgets,
 	"a move takes everything":                    moveTakesAll,
 	"a move that broke off waits":                moveBrokenOff,
+	"an empty move that was broken off":          emptyMoveBrokenOff,
 	"an erased account is gone":                  eraseIsGone,
 	"another installation key is refused":        wrongKeyRefused,
 	"counts are right":                           countsAreRight,
