@@ -149,27 +149,36 @@ func (s *Service) GetAccount(ctx context.Context, req *mailferryv1.GetAccountReq
 	return &mailferryv1.GetAccountResponse{Account: public(a), State: state}, nil
 }
 
-// DeleteAccount removes an account and what it left behind: the tombstone first, so that no run starts
-// any more.
+// DeleteAccount removes an account and what it left behind. It is switched off first, so that no run starts any
+// more, and its record goes last: as long as something is left, the account is there to be removed again.
 func (s *Service) DeleteAccount(ctx context.Context, req *mailferryv1.DeleteAccountRequest) (*mailferryv1.DeleteAccountResponse, error) {
 	a, err := s.account(ctx, req.GetRef())
 	if err != nil {
 		return nil, err
 	}
-	switch err := s.Directory.DeleteAccount(ctx, a.Domain, a.Name, a.Revision); {
-	case errors.Is(err, directory.ErrConflict):
-		return nil, errChanged(a)
-	case errors.Is(err, directory.ErrNotFound):
-		return nil, errNoAccount(a.Ref())
-	case err != nil:
-		return nil, asError("account "+a.Ref(), err)
+	if a.Active {
+		a.Active = false
+		switch off, err := s.Directory.UpdateAccount(ctx, a); {
+		case errors.Is(err, directory.ErrConflict):
+			return nil, errChanged(a)
+		case errors.Is(err, directory.ErrNotFound):
+			return nil, errNoAccount(a.Ref())
+		case err != nil:
+			return nil, asError("account "+a.Ref(), err)
+		default:
+			a = off
+		}
 	}
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
-	if err := s.erase(clean, a); err != nil {
-		s.Log.Error("a removed account left something behind", zap.String("account", a.Ref()), zap.String("uid", a.UID), zap.Error(err))
-		return nil, refusal(connect.CodeInternal, fault.KindOf(err), "it is fetched no more; what is left takes room only",
-			"account %s is removed, but not all it left behind: %s", a.Ref(), fault.Proto(err).GetMessage())
+	err = s.erase(clean, a)
+	if err == nil {
+		err = s.Directory.DeleteAccount(clean, a.Domain, a.Name, 0)
+	}
+	if err != nil && !errors.Is(err, directory.ErrNotFound) {
+		s.Log.Error("an account is switched off and not removed yet", zap.String("account", a.Ref()), zap.String("uid", a.UID), zap.Error(err))
+		return nil, refusal(connect.CodeUnavailable, fault.KindOf(err), "remove it again",
+			"account %s is switched off, but not all it left behind is removed: %s", a.Ref(), fault.Proto(err).GetMessage())
 	}
 	return &mailferryv1.DeleteAccountResponse{}, nil
 }

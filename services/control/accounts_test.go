@@ -369,6 +369,44 @@ func TestADeletedAccountLeavesNothing(t *testing.T) {
 	}
 }
 
+// forgetful is a ledger whose Erase fails.
+type forgetful struct {
+	control.Ledger
+	err error
+}
+
+func (f *forgetful) Erase(ctx context.Context, slot ledger.Slot, account string) error {
+	if f.err != nil {
+		return f.err
+	}
+	return f.Ledger.Erase(ctx, slot, account)
+}
+
+func TestAnAccountIsThereUntilAllItLeftIsRemoved(t *testing.T) {
+	t.Parallel()
+	f := &forgetful{err: fault.New(fault.Internal, "ledger erase", errors.New("no answer"))}
+	h := newHouse(t, func(d *control.Deps, _ *control.Config) { f.Ledger, d.Ledger = d.Ledger, f })
+	a := h.add("a")
+	slot, _ := h.slot("a")
+	remove := func() error {
+		_, err := h.accounts.DeleteAccount(t.Context(), &mailferryv1.DeleteAccountRequest{Ref: ref("a")})
+		return err
+	}
+	wantError(t, remove(), connect.CodeUnavailable, fault.Internal, "example.com/a", "switched off", "remove it again")
+	got, err := h.accounts.GetAccount(t.Context(), &mailferryv1.GetAccountRequest{Ref: ref("a")})
+	if err != nil || got.GetAccount().GetActive() {
+		t.Fatalf("%v %v", got, err)
+	}
+	f.err = nil
+	if err := remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.led.State(t.Context(), slot, a.GetUid()); !errors.Is(err, ledger.ErrGone) {
+		t.Errorf("ledger: %v", err)
+	}
+	wantError(t, remove(), connect.CodeNotFound, fault.NotFound, "example.com/a")
+}
+
 func TestAResetForgetsAndTheLossOfTheIndexIsStillSeen(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
