@@ -110,14 +110,20 @@ type Account struct {
 	// StartDays is what the account collects when it starts: 0 everything, StartNow, or the last days (IMAP).
 	StartDays   int
 	NewestFirst bool // a backlog is fetched newest first
-	// MaxMessageSize in octets passes larger messages over; MaxMessages and MaxBytes bound one run. 0: no limit.
-	MaxMessageSize int64
-	MaxMessages    int
-	MaxBytes       int64
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-	Revision       uint64 // of the record in the directory, not part of it
+	// MaxMessageSize in octets passes larger messages over; MaxMessages and MaxBytes bound one run, the
+	// last two a day (UTC). 0: no limit.
+	MaxMessageSize    int64
+	MaxMessages       int
+	MaxBytes          int64
+	MaxMessagesPerDay int
+	MaxBytesPerDay    int64
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	Revision          uint64 // of the record in the directory, not part of it
 }
+
+// PerDay says whether there is a limit of a day.
+func (a Account) PerDay() bool { return a.MaxMessagesPerDay > 0 || a.MaxBytesPerDay > 0 }
 
 // Ref returns "domain/name", the way people name an account.
 func (a Account) Ref() string { return a.Domain + "/" + a.Name }
@@ -231,6 +237,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		AfterDays: int32(a.AfterDays), AfterKeepNewest: int32(a.AfterKeepNewest), AfterLargerThan: a.AfterLargerThan,
 		MarkSeen: a.MarkSeen, MoveTo: a.MoveTo, StartDays: int32(a.StartDays), NewestFirst: a.NewestFirst,
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
+		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -258,6 +265,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		AfterDays: int(p.GetAfterDays()), AfterKeepNewest: int(p.GetAfterKeepNewest()), AfterLargerThan: p.GetAfterLargerThan(),
 		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
+		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

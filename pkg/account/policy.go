@@ -1,6 +1,9 @@
 package account
 
-import "strings"
+import (
+	"math"
+	"strings"
+)
 
 // maxDays bounds ages: the index knows the day of an entry for that long.
 const maxDays = 3650
@@ -21,8 +24,10 @@ func (a Account) validatePolicy() error {
 		return invalid("start_days", "want everything, now, or 1 to %d days", maxDays)
 	case a.StartDays > 0 && a.Protocol == POP3:
 		return invalid("start_days", "a POP3 server does not say when a message came: want now, or IMAP")
-	case a.MaxMessageSize < 0 || a.MaxMessages < 0 || a.MaxBytes < 0:
+	case a.MaxMessageSize < 0 || a.MaxMessages < 0 || a.MaxBytes < 0 || a.MaxMessagesPerDay < 0 || a.MaxBytesPerDay < 0:
 		return invalid("max", "a limit must not be negative")
+	case a.MaxMessages > math.MaxInt32 || a.MaxMessagesPerDay > math.MaxInt32:
+		return invalid("max", "a number of messages is at most %d", math.MaxInt32)
 	}
 	return a.validateMove()
 }

@@ -224,3 +224,53 @@ func TestLimitsAndStopSwitch(t *testing.T) {
 		return len(p.remote.Messages("limits")) == 1 // the large one
 	})
 }
+
+// TestLimitsOfADay leaves for the next day what is more than the account may fetch in one, and counts what a worker
+// was about to fetch when it died.
+func TestLimitsOfADay(t *testing.T) {
+	t.Parallel()
+	p := newPolicies(t)
+	nextDay := func(a account.Account) {
+		t.Helper()
+		// A day that is still to come stays what it is: no midnight passes in this test.
+		if err := p.redis.Client.HSet(t.Context(), "mf:day:"+a.UID, "day", 100_000, "messages", 0, "octets", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, proto := range both {
+		user := "day-" + string(proto)
+		p.fill(user, 5, 1000)
+		a := p.account(user, user, proto, account.Delete, func(a *account.Account) { a.MaxMessagesPerDay, a.MaxBytesPerDay = 3, 2500 })
+		for day, want := range []int{2, 4, 5} {
+			nextDay(a)
+			p.cli.ok("fetch", a.Ref())
+			p.cli.ok("fetch", a.Ref())
+			if n := p.got(a); n != want {
+				t.Errorf("%s: %d arrived after day %d, want %d", proto, n, day, want)
+			}
+		}
+		if n := len(p.remote.Messages(user)); n != 0 {
+			t.Errorf("%s: %d are left", proto, n)
+		}
+		if out := p.cli.ok("runs", a.Ref(), "--json"); !strings.Contains(out, "3 messages are left until 2243-") || !strings.Contains(out, `"left":"1"`) {
+			t.Errorf("no report says what is left:\n%s", out)
+		}
+	}
+	p.stopAll()
+	p.fill("died", 4, 10)
+	a := p.account("died", "died", account.POP3, account.Delete, func(a *account.Account) { a.MaxMessagesPerDay = 2 })
+	nextDay(a)
+	dying := p.start("worker", "MAILFERRY_KILL_AT=worker.publishing")
+	p.trigger(a, "first", queue.Manual)
+	testenv.Eventually(t, 30*time.Second, "the worker is dead", dying.ended)
+	p.start("worker")
+	p.start("delivery")
+	p.cli = p.control()
+	for day, want := range []int{0, 2, 4} {
+		p.cli.ok("fetch", a.Ref())
+		if n := p.got(a); n != want {
+			t.Errorf("%d arrived %d days after a worker died, want %d", n, day, want)
+		}
+		nextDay(a)
+	}
+}

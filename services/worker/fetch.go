@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
@@ -53,6 +55,9 @@ func (r *run) fetchBatch(ctx context.Context, batch []candidate, pub *transit.Pu
 		return err
 	}
 	killpoint.Reach("worker.marked")
+	if err := r.spend(ctx, items); err != nil {
+		return errors.Join(err, r.unmark(ctx, slices.Collect(maps.Values(byItem))))
+	}
 	reached := make(map[ledger.Key]bool, len(items))
 	err = r.session.Fetch(ctx, items, func(got remote.Fetched) error {
 		key, ok := byItem[handle(got.Item)]
@@ -81,6 +86,19 @@ func (r *run) fetchBatch(ctx context.Context, batch []candidate, pub *transit.Pu
 		return nil
 	}
 	return errors.Join(err, r.unmark(ctx, left))
+}
+
+// spend counts messages against the account's limits of a day, before they are fetched.
+func (r *run) spend(ctx context.Context, items []remote.Item) error {
+	if !r.acc.PerDay() {
+		return nil
+	}
+	var octets int64
+	for _, it := range items {
+		octets += it.Size
+	}
+	_, err := r.w.Ledger.Spend(ctx, r.acc.UID, int64(len(items)), octets)
+	return err
 }
 
 // itemHandle tells the messages of one session apart.

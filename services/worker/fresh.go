@@ -13,6 +13,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/remote"
 	"go.uber.org/zap"
 )
@@ -179,7 +180,17 @@ func (r *run) lastDays(ctx context.Context) (map[itemHandle]bool, error) {
 
 // admit applies the account's limits to what is new: it returns what is fetched in this run.
 func (r *run) admit(ctx context.Context, fresh []candidate) ([]candidate, error) {
-	take, large, left := admitted(r.acc, fresh, r.w.cfg.Batch)
+	var today ledger.Day
+	if r.acc.PerDay() {
+		var err error
+		if today, err = r.w.Ledger.Day(ctx, r.acc.UID); err != nil {
+			return nil, err
+		}
+	}
+	take, large, left, daily := admitted(r.acc, today, fresh, r.w.cfg.Batch)
+	if daily && (len(take) > 0 || r.claim.Trigger == queue.Manual) { // said once a day, and to who asks
+		r.note("the account's limit for a day is reached: %d messages are left until %s", left, today.Ends.Format(time.RFC3339))
+	}
 	var skips []ledger.Item
 	for _, c := range large {
 		skips = append(skips, ledger.Item{Key: c.key, Listed: c.item.Size})

@@ -132,9 +132,9 @@ func choose(ctx context.Context, s remote.Session, items []remote.Item, c remote
 }
 
 // admitted parts what is new into what is fetched in this run, what is passed over for good because of its
-// size, and how many are left for later runs. What is fetched comes newest first where the account wants
-// that and there is a backlog.
-func admitted(a account.Account, fresh []candidate, backlog int) (take, large []candidate, left int) {
+// size, and how many are left for later runs, or, as daily says, for another day than the one of which today has
+// been fetched already. What is fetched comes newest first where the account wants that and there is a backlog.
+func admitted(a account.Account, today ledger.Day, fresh []candidate, backlog int) (take, large []candidate, left int, daily bool) {
 	for _, c := range fresh {
 		if a.MaxMessageSize > 0 && c.item.Size > a.MaxMessageSize {
 			large = append(large, c)
@@ -146,14 +146,20 @@ func admitted(a account.Account, fresh []candidate, backlog int) (take, large []
 		slices.Reverse(take)
 		slices.SortStableFunc(take, byAttempts)
 	}
-	n := 0
-	var octets int64
-	for n < len(take) && (a.MaxMessages == 0 || n < a.MaxMessages) {
+	n, octets := 0, int64(0)
+	for n < len(take) {
 		octets += take[n].item.Size
-		if a.MaxBytes > 0 && octets > a.MaxBytes && n > 0 {
-			break // one message of any size is let through, or it would wait for ever
+		daily = above(a.MaxMessagesPerDay, a.MaxBytesPerDay, today.Messages+int64(n)+1, today.Octets+octets)
+		if daily || above(a.MaxMessages, a.MaxBytes, int64(n)+1, octets) {
+			break
 		}
 		n++
 	}
-	return take[:n], large, len(take) - n
+	return take[:n], large, len(take) - n, daily
+}
+
+// above says whether so many messages, or octets, are more than a limit. One message of any size is let through,
+// or it would wait for ever.
+func above(maxMessages int, maxOctets, messages, octets int64) bool {
+	return maxMessages > 0 && messages > int64(maxMessages) || maxOctets > 0 && octets > maxOctets && messages > 1
 }

@@ -61,23 +61,32 @@ func TestAdmitted(t *testing.T) {
 	for _, size := range []int64{10, 500, 20, 30, 40} {
 		fresh = append(fresh, candidate{item: remote.Item{Size: size}})
 	}
+	none, some := ledger.Day{}, ledger.Day{Messages: 3, Octets: 100}
 	for _, tt := range []struct {
-		a    account.Account
-		want string // sizes taken, sizes passed over, left
+		a     account.Account
+		today ledger.Day
+		want  string // sizes taken, sizes passed over, left, for another day
 	}{
-		{account.Account{}, "[10 500 20 30 40] [] 0"},
-		{account.Account{MaxMessageSize: 100}, "[10 20 30 40] [500] 0"},
-		{account.Account{MaxMessages: 2, MaxMessageSize: 100}, "[10 20] [500] 2"},
-		{account.Account{MaxMessages: 2, NewestFirst: true}, "[40 30] [] 3"},
-		{account.Account{MaxBytes: 520}, "[10 500] [] 3"},
-		{account.Account{MaxBytes: 5}, "[10] [] 4"},
+		{account.Account{}, none, "[10 500 20 30 40] [] 0 false"},
+		{account.Account{MaxMessageSize: 100}, none, "[10 20 30 40] [500] 0 false"},
+		{account.Account{MaxMessages: 2, MaxMessageSize: 100}, none, "[10 20] [500] 2 false"},
+		{account.Account{MaxMessages: 2, NewestFirst: true}, none, "[40 30] [] 3 false"},
+		{account.Account{MaxBytes: 520}, none, "[10 500] [] 3 false"},
+		{account.Account{MaxBytes: 5}, none, "[10] [] 4 false"},
+		{account.Account{MaxMessagesPerDay: 4}, some, "[10] [] 4 true"},
+		{account.Account{MaxMessagesPerDay: 3}, some, "[] [] 5 true"},
+		{account.Account{MaxMessagesPerDay: 9, MaxMessages: 2}, some, "[10 500] [] 3 false"},
+		{account.Account{MaxMessagesPerDay: 8}, some, "[10 500 20 30 40] [] 0 false"},
+		{account.Account{MaxBytesPerDay: 110}, some, "[10] [] 4 true"},
+		{account.Account{MaxBytesPerDay: 100}, some, "[] [] 5 true"},
+		{account.Account{MaxBytesPerDay: 5}, none, "[10] [] 4 true"},
 	} {
-		take, large, left := admitted(tt.a, fresh, 3)
-		if got := fmt.Sprint(sizes(take), sizes(large), left); got != tt.want {
+		take, large, left, daily := admitted(tt.a, tt.today, fresh, 3)
+		if got := fmt.Sprint(sizes(take), sizes(large), left, daily); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.a, got, tt.want)
 		}
 	}
-	if take, _, _ := admitted(account.Account{NewestFirst: true}, fresh, 5); take[0].item.Size != 10 {
+	if take, _, _, _ := admitted(account.Account{NewestFirst: true}, none, fresh, 5); take[0].item.Size != 10 {
 		t.Error("without a backlog messages come in order")
 	}
 }

@@ -375,6 +375,9 @@ type Account struct {
 	// Most messages and octets of one run; the rest comes with the next ones. 0: no limit.
 	MaxMessages int32 `protobuf:"varint,31,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`
 	MaxBytes    int64 `protobuf:"varint,32,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	// Most messages and octets of one day (UTC); the rest comes with the next ones. 0: no limit.
+	MaxMessagesPerDay int32 `protobuf:"varint,58,opt,name=max_messages_per_day,json=maxMessagesPerDay,proto3" json:"max_messages_per_day,omitempty"`
+	MaxBytesPerDay    int64 `protobuf:"varint,59,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3" json:"max_bytes_per_day,omitempty"`
 	// With oauth2: the name of the provider, as this installation has it.
 	OauthProvider string `protobuf:"bytes,41,opt,name=oauth_provider,json=oauthProvider,proto3" json:"oauth_provider,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -638,6 +641,20 @@ func (x *Account) GetMaxMessages() int32 {
 func (x *Account) GetMaxBytes() int64 {
 	if x != nil {
 		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *Account) GetMaxMessagesPerDay() int32 {
+	if x != nil {
+		return x.MaxMessagesPerDay
+	}
+	return 0
+}
+
+func (x *Account) GetMaxBytesPerDay() int64 {
+	if x != nil {
+		return x.MaxBytesPerDay
 	}
 	return 0
 }
@@ -906,7 +923,8 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\t\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\n" +
+	"\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -947,7 +965,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\fnewest_first\x18\x1d \x01(\bR\vnewestFirst\x12(\n" +
 	"\x10max_message_size\x18\x1e \x01(\x03R\x0emaxMessageSize\x12!\n" +
 	"\fmax_messages\x18\x1f \x01(\x05R\vmaxMessages\x12\x1b\n" +
-	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\x12%\n" +
+	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\x12/\n" +
+	"\x14max_messages_per_day\x18: \x01(\x05R\x11maxMessagesPerDay\x12)\n" +
+	"\x11max_bytes_per_day\x18; \x01(\x03R\x0emaxBytesPerDay\x12%\n" +
 	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\"\xa7\x01\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +

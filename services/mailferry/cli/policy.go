@@ -11,16 +11,18 @@ import (
 
 // Policy is what an account collects, and what happens after it.
 type Policy struct {
-	AfterDays      *int    `placeholder:"DAYS" group:"policy" help:"Delete or move only what is older: POP3: collected so long ago; IMAP: come to the remote server so long ago. 0: whatever its age."`
-	KeepNewest     *int    `placeholder:"N" group:"policy" help:"Delete or move only what is not among the newest N collected messages."`
-	LargerThan     *Octets `placeholder:"SIZE" group:"policy" help:"Delete or move what is larger, whatever its age; without --after-days only that."`
-	MoveTo         *string `placeholder:"MAILBOX" group:"policy" help:"IMAP: mailbox for --after move; made if it is not there."`
-	MarkSeen       *bool   `negatable:"" group:"policy" help:"IMAP: mark collected messages as seen."`
-	Start          *Start  `placeholder:"all|now|DAYSd" group:"policy" help:"What an account collects that has not run yet: all there is, only what comes from now on, or what came in the last days (IMAP), for instance 30d."`
-	NewestFirst    *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
-	MaxMessageSize *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
-	MaxMessages    *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in one run. 0: no limit."`
-	MaxBytes       *Octets `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in one run. 0: no limit."`
+	AfterDays         *int    `placeholder:"DAYS" group:"policy" help:"Delete or move only what is older: POP3: collected so long ago; IMAP: come to the remote server so long ago. 0: whatever its age."`
+	KeepNewest        *int    `placeholder:"N" group:"policy" help:"Delete or move only what is not among the newest N collected messages."`
+	LargerThan        *Octets `placeholder:"SIZE" group:"policy" help:"Delete or move what is larger, whatever its age; without --after-days only that."`
+	MoveTo            *string `placeholder:"MAILBOX" group:"policy" help:"IMAP: mailbox for --after move; made if it is not there."`
+	MarkSeen          *bool   `negatable:"" group:"policy" help:"IMAP: mark collected messages as seen."`
+	Start             *Start  `placeholder:"all|now|DAYSd" group:"policy" help:"What an account collects that has not run yet: all there is, only what comes from now on, or what came in the last days (IMAP), for instance 30d."`
+	NewestFirst       *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
+	MaxMessageSize    *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
+	MaxMessages       *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in one run. 0: no limit."`
+	MaxBytes          *Octets `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in one run. 0: no limit."`
+	MaxMessagesPerDay *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in a day (UTC). 0: no limit."`
+	MaxBytesPerDay    *Octets `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in a day (UTC). 0: no limit."`
 }
 
 func (p *Policy) named() bool { return *p != Policy{} }
@@ -36,6 +38,8 @@ func (p *Policy) apply(a *account.Account) {
 	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
 	change(&a.MaxMessages, p.MaxMessages)
 	change(&a.MaxBytes, (*int64)(p.MaxBytes))
+	change(&a.MaxMessagesPerDay, p.MaxMessagesPerDay)
+	change(&a.MaxBytesPerDay, (*int64)(p.MaxBytesPerDay))
 }
 
 func change[T any](field, value *T) {
@@ -126,6 +130,12 @@ func limitsOf(a *mailferryv1.Account) string {
 	}
 	if n := a.GetMaxBytes(); n > 0 {
 		out = append(out, size(n)+" a run")
+	}
+	if n := a.GetMaxMessagesPerDay(); n > 0 {
+		out = append(out, fmt.Sprintf("%d messages a day", n))
+	}
+	if n := a.GetMaxBytesPerDay(); n > 0 {
+		out = append(out, size(n)+" a day")
 	}
 	if a.GetNewestFirst() {
 		out = append(out, "newest first")
