@@ -30,8 +30,9 @@ type BusyError struct {
 	Account, Job string
 	// TTL is how long the lock stands if nobody renews it.
 	TTL time.Duration
-	// Same says that a run of the same account holds it: it was told to repeat once.
-	Same bool
+	// Same says that a run of the same account holds it, since Since: it was told to repeat once.
+	Same  bool
+	Since time.Time
 	// Queued says that the lock is free but another account has waited longer.
 	Queued bool
 }

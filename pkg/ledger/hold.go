@@ -17,6 +17,9 @@ type AcquireRequest struct {
 	Account, Job, Owner string
 	// PerAccount asks for a lock of this account alone: several sessions may then be open at the mailbox.
 	PerAccount bool
+	// Test asks for it only to look: a run that holds it is not told to repeat, nobody queues, nothing is counted, and
+	// a run of the account that comes meanwhile waits as behind another account.
+	Test bool
 }
 
 // Hold is a lock that is held. It is renewed until Release, which must be called. A hold may be used by
@@ -50,25 +53,32 @@ func (l *Ledger) Acquire(ctx context.Context, req AcquireRequest) (*Hold, error)
 	}
 	h := &Hold{l: l, req: req, keys: req.Slot.workerKeys(req.Account, req.PerAccount), token: nonce(),
 		stop: make(chan struct{}), done: make(chan struct{})}
-	alone := "0"
-	if req.PerAccount {
-		alone = "1"
-	}
 	attempt := l.now()
 	reply, err := l.run(ctx, "acquire", h.keys, h.token, req.Account, req.Job, req.Owner, l.cfg.TTL.Milliseconds(),
-		alone, int64(l.cfg.Waiter/time.Second))
+		flag(req.PerAccount), int64(l.cfg.Waiter/time.Second), flag(req.Test))
 	if err != nil {
 		return nil, err
 	}
 	if text(reply, 0) == "BUSY" {
 		how := text(reply, 4)
-		return nil, fault.New(fault.InUse, "ledger acquire", &BusyError{Account: text(reply, 1), Job: text(reply, 2),
-			TTL: time.Duration(number(reply, 3)) * time.Millisecond, Same: how == "same", Queued: how == "queued"})
+		busy := &BusyError{Account: text(reply, 1), Job: text(reply, 2),
+			TTL: time.Duration(number(reply, 3)) * time.Millisecond, Same: how == "same", Queued: how == "queued"}
+		if since := number(reply, 5); since > 0 {
+			busy.Since = time.UnixMilli(since)
+		}
+		return nil, fault.New(fault.InUse, "ledger acquire", busy)
 	}
 	h.index = readIndex(reply)
 	h.epoch, h.starts = h.index.epoch, startsOf(reply)
 	h.begin(ctx, attempt)
 	return h, nil
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
 }
 
 func startsOf(reply []any) int {

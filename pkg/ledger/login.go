@@ -28,7 +28,30 @@ func (l *Ledger) LoginFailed(ctx context.Context, domain, host, username string)
 func (l *Ledger) login(ctx context.Context, domain, host, username, failure string) (time.Time, error) {
 	host = strings.TrimSuffix(host, ".")
 	sum := sha256.Sum256([]byte(strings.ToLower(domain + "\x00" + host + "\x00" + username)))
-	reply, err := l.run(ctx, "login", []string{"mf:login:" + hex.EncodeToString(sum[:12])}, failure, loginWindow.Milliseconds(), loginsFailed)
+	return l.lately(ctx, "mf:login:"+hex.EncodeToString(sum[:12]), failure, loginWindow, loginsFailed)
+}
+
+// Tests of accounts are bounded for each domain, so that they are no way to look around in the network.
+const (
+	testsMost  = 30
+	testWindow = 10 * time.Minute
+)
+
+// TestBlocked counts a test of an account of the domain and returns the zero time, or until when there may be none.
+func (l *Ledger) TestBlocked(ctx context.Context, domain string) (time.Time, error) {
+	sum := sha256.Sum256([]byte(strings.ToLower(domain)))
+	key := "mf:tests:" + hex.EncodeToString(sum[:12])
+	if until, err := l.lately(ctx, key, "", testWindow, testsMost); err != nil || !until.IsZero() {
+		return until, err
+	}
+	_, err := l.lately(ctx, key, nonce(), testWindow, testsMost)
+	return time.Time{}, err
+}
+
+// lately counts what happened in a window, with what happens now unless that is "", and returns until when it was as
+// often as it may be.
+func (l *Ledger) lately(ctx context.Context, key, now string, window time.Duration, most int) (time.Time, error) {
+	reply, err := l.run(ctx, "login", []string{key}, now, window.Milliseconds(), most)
 	if err != nil || number(reply, 1) == 0 {
 		return time.Time{}, err
 	}

@@ -42,3 +42,25 @@ func TestFailedLoginsAreBounded(t *testing.T) {
 		t.Error("the window does not slide")
 	}
 }
+
+// TestTestsAreBounded lets a domain test thirty times in any ten minutes, and no other domain suffers from it.
+func TestTestsAreBounded(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := newHouse(t, Config{})
+	for i := range 30 {
+		if until, err := h.TestBlocked(ctx, "a.example"); err != nil || !until.IsZero() {
+			t.Fatalf("test %d: %v %v", i, until, err)
+		}
+	}
+	for domain, want := range map[string]bool{"A.example": true, "b.example": false} {
+		until, err := h.TestBlocked(ctx, domain)
+		if h.ok(err); !until.IsZero() != want {
+			t.Errorf("%s: blocked until %v, want %v", domain, until, want)
+		}
+	}
+	h.pass(10*time.Minute + time.Second)
+	if until, err := h.TestBlocked(ctx, "a.example"); err != nil || !until.IsZero() {
+		t.Errorf("blocked for ever: %v %v", until, err)
+	}
+}

@@ -102,6 +102,58 @@ func waitersInOrder(h *house) error {
 	return nil
 }
 
+// testLooks tests an account while a run of it goes on, and runs it while a test goes on.
+func testLooks(h *house) error {
+	test := func(account string) (*Hold, *BusyError) {
+		hold, err := h.Acquire(ctx, AcquireRequest{Slot: h.slot, Account: account, Job: "t", Owner: "w", Test: true})
+		var busy *BusyError
+		if err != nil && !errors.As(err, &busy) {
+			h.t.Fatal(err)
+		}
+		return hold, busy
+	}
+	run := h.open("a1", "e1")
+	for _, a := range []string{"a1", "new"} {
+		if _, busy := test(a); busy == nil || busy.Same != (a == "a1") || busy.Since.IsZero() == busy.Same {
+			return broken("a test of %s during a run: %+v", a, busy)
+		}
+	}
+	if again, err := run.Release(ctx); err != nil || again {
+		return fmt.Errorf("a test has the run repeat: %v %w", again, err)
+	}
+	run, busy := h.try("a1", "j1")
+	if busy != nil {
+		return broken("a run after a test that found the mailbox in use: %+v", busy)
+	}
+	starts := run.Starts()
+	h.release(run)
+	hold, busy := test("a1")
+	if busy != nil || hold.Epoch() != "e1" || hold.Trusted() != nil {
+		return broken("a test of a free mailbox: %+v", busy)
+	}
+	if _, busy = h.try("a1", "j1"); busy == nil || busy.Same {
+		return broken("a run during a test: %+v", busy) // it waits, for it would be lost otherwise
+	}
+	h.release(hold)
+	if _, busy = test("a2"); busy == nil || !busy.Queued {
+		return broken("a test before a run that waits: %+v", busy)
+	}
+	if hold, busy = test("a1"); busy != nil {
+		return broken("a test of the account that waits: %+v", busy)
+	}
+	h.release(hold)
+	if _, busy = h.try("a3", "j"); busy == nil || !busy.Queued {
+		return broken("a run before one that waits, after a test of it: %+v", busy)
+	}
+	run, _ = h.try("a1", "j1")
+	if err := is("starts", run.Starts(), starts+1); err != nil {
+		return err
+	}
+	keys, err := h.rdb.Keys(ctx, "*new*").Result()
+	h.ok(err)
+	return is("keys of an account that was only tested", len(keys), 0)
+}
+
 func againIsSet(h *house) error {
 	hold := h.acquire("a1", "j1")
 	if again, err := hold.Again(ctx); err != nil || again {

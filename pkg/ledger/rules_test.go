@@ -85,6 +85,7 @@ var rules = map[string]rule{
 	"starts are counted":                         startsCounted,
 	"the account that waits longest is next":     waitersInOrder,
 	"a run of the same account sets again":       againIsSet,
+	"a test only looks":                          testLooks,
 	"a lock of the account alone leaves room":    locksOfAccounts,
 	"a lock run out takes its flag along":        flagRunsOut,
 	"a stale release frees nothing":              staleRelease,

@@ -1,5 +1,6 @@
 --@ use clock account snapshot
 -- ARGV: 3 token 4 account 5 job 6 owner 7 ttl 8 "1" for a lock of the account alone 9 how long a waiter lives, s
+-- 10 "1" for a test: it asks nobody to repeat or to wait, it is no run of the account for others, and leaves nothing but the lock
 local shut = closed()
 if shut then return shut end
 
@@ -29,29 +30,31 @@ local function oldest()
   end
 end
 
-local l = redis.call('HMGET', KEYS[7], 'token', 'account', 'job', 'until')
+local test = ARGV[10] == '1'
+local l = redis.call('HMGET', KEYS[7], 'token', 'account', 'job', 'until', 'since')
 local left = tonumber(l[4] or 0) - now
 if l[1] == ARGV[3] and left > 0 then return snapshot() end
 if l[1] and left > 0 then
   if l[2] == account then
-    redis.call('HSET', KEYS[7], 'again', 1)
-    return {'BUSY', l[2], l[3], left, 'same'}
+    if not test then redis.call('HSET', KEYS[7], 'again', 1) end
+    return {'BUSY', l[2], l[3], left, 'same', tonumber(l[5] or 0)}
   end
-  wait()
+  if not test then wait() end
   return {'BUSY', l[2], l[3], left, ''}
 end
 if ARGV[8] ~= '1' then
   local first = oldest()
   if first and first ~= account then
-    wait()
+    if not test then wait() end
     return {'BUSY', first, '', 0, 'queued'}
   end
-  redis.call('ZREM', KEYS[10], account)
+  if not test then redis.call('ZREM', KEYS[10], account) end
 end
 redis.call('DEL', KEYS[7])
-redis.call('HSET', KEYS[7], 'token', ARGV[3], 'account', account, 'job', ARGV[5], 'owner', ARGV[6],
-  'until', now + ARGV[7])
+redis.call('HSET', KEYS[7], 'token', ARGV[3], 'account', test and 'test' or account, 'job', ARGV[5], 'owner', ARGV[6],
+  'until', now + ARGV[7], 'since', now)
 redis.call('PEXPIRE', KEYS[7], ARGV[7])
+if test then return snapshot() end
 redis.call('HSETNX', KEYS[9], account, '?')
 if redis.call('HGET', KEYS[1], 'job') ~= ARGV[5] then
   redis.call('HSET', KEYS[1], 'job', ARGV[5], 'starts', 0)
