@@ -31,6 +31,9 @@ func (d Dialer) Connect(ctx context.Context, t Target) (*Conn, error) {
 		return nil, dialError(ctx, err, limits, t)
 	}
 	c := newConn(raw, d, t, limits)
+	if d.Trace != nil {
+		*d.Trace = Trace{Address: raw.RemoteAddr().String(), TLS: "none"}
+	}
 	if t.TLS == account.Direct {
 		if err := c.StartTLS(ctx); err != nil {
 			c.Abort()

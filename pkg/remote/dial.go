@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/fault"
 )
 
 // Target is where a session goes and who signs in.
@@ -52,4 +54,50 @@ type Dialer struct {
 	// Trusted is asked before each write to the server and its error ends the session: a worker that woke
 	// up after its lock had expired sends nothing. Nil: always trusted.
 	Trusted func() error
+	// Trace, where it is not nil, is filled in while a session is opened: it holds what was seen of the server also
+	// where the session does not come to be.
+	Trace *Trace
+}
+
+// Trace is what was seen of a server while a session was opened.
+type Trace struct {
+	// Address is the one that was dialed, with its port; "" until the connection stood.
+	Address string
+	// TLS is "none" or the version.
+	TLS string
+	// Certificate is the server's, also one that was refused; nil without TLS.
+	Certificate *x509.Certificate
+	// Capabilities are what the server named last, cleaned: the lines of CAPA, or those of CAPABILITY.
+	Capabilities []string
+}
+
+// maxTraced bounds what is kept of a list of capabilities.
+const maxTraced = 100
+
+// TraceCapabilities keeps what the server says that it can do.
+func (c *Conn) TraceCapabilities(names []string) {
+	if c.d.Trace == nil {
+		return
+	}
+	out := make([]string, min(len(names), maxTraced))
+	for i := range out {
+		out[i] = fault.Clean(names[i])
+	}
+	c.d.Trace.Capabilities = out
+}
+
+// traceTLS keeps the certificate of a handshake that has ended with err.
+func (c *Conn) traceTLS(err error, state tls.ConnectionState) {
+	var refused *tls.CertificateVerificationError
+	certs := state.PeerCertificates
+	if errors.As(err, &refused) {
+		certs = refused.UnverifiedCertificates
+	}
+	switch {
+	case c.d.Trace == nil || len(certs) == 0:
+		return
+	case err == nil:
+		c.d.Trace.TLS = tls.VersionName(state.Version)
+	}
+	c.d.Trace.Certificate = certs[0]
 }

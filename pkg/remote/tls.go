@@ -30,11 +30,13 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	c.AnswerWithin(c.limits.Dial)
 	tc := tls.Client(c.wire, cfg)
 	if err := tc.Handshake(); err != nil { // ctx is watched: the handshake's own watching would hide its cause
+		c.traceTLS(err, tc.ConnectionState())
 		return c.wire.fail(c.handshakeError(err))
 	}
 	c.AnswerWithin(c.limits.Command)
 	state := tc.ConnectionState()
 	c.conn, c.secure = tc, &state
+	c.traceTLS(nil, state)
 	return nil
 }
 

@@ -117,6 +117,7 @@ func (h *hello) learn(list string) error {
 	caps, err := parseCapabilities([]byte(list))
 	h.caps = caps
 	h.wire.learn(caps)
+	h.conn.TraceCapabilities(caps)
 	return err
 }
 

@@ -42,9 +42,12 @@ func (s *session) capa() error {
 	s.t.AnswerWithin(s.t.limits.Command)
 	b := newBody(s.t.r, maxCapaOctets)
 	lines := bufio.NewScanner(b)
+	var all []string
 	for lines.Scan() {
 		s.caps.add(lines.Text())
+		all = append(all, lines.Text())
 	}
+	s.t.TraceCapabilities(all)
 	if !errors.Is(b.end, io.EOF) {
 		if b.end != nil {
 			return b.end
