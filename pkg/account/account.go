@@ -3,6 +3,7 @@
 package account
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -131,6 +132,13 @@ func (a Account) Ref() string { return a.Domain + "/" + a.Name }
 // SealContext returns the associated data its password is sealed with: a sealed password moved to
 // another account does not open.
 func (a Account) SealContext() string { return "account:" + a.UID }
+
+// TestContext is the associated data of the password of an account that is tested and not saved: it opens for this
+// server, under these rules, and for whoever looks at the time until then.
+func (a Account) TestContext(until time.Time) string {
+	return fmt.Sprintf("test:%s:%d:%q", a.UID, until.Unix(), append([]string{string(a.Protocol), a.Host, a.Username, string(a.TLS),
+		string(a.Auth), strconv.FormatBool(a.APOP), strconv.FormatBool(a.TLSAllowInvalid), a.TLSCA}, a.TLSPins...))
+}
 
 // HostPort splits Host and fills in the protocol's standard port for the TLS mode
 // (RFC 1939 §3, RFC 9051 §2.1, RFC 8314 §7).

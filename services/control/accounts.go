@@ -65,14 +65,16 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 	a := account.FromProto(req.GetAccount())
 	a.UID, a.Revision, a.SealedPassword = "", 0, nil
 	a.CredentialVersion, a.CreatedAt, a.UpdatedAt = 1, time.Time{}, time.Time{}
+	notes, err := preset(&a, req.GetAddress(), req.GetProvider())
+	if err != nil {
+		return nil, err
+	}
 	a = a.WithDefaults()
 	if err := s.permitted(ctx, a); err != nil {
 		return nil, err
 	}
-	if a.Auth != account.OAuth2 || req.GetPassword() != "" {
-		if err := account.ValidatePassword(req.GetPassword()); err != nil {
-			return nil, errInvalid(err)
-		}
+	if err := passwordOf(a, req.GetPassword()); err != nil {
+		return nil, err
 	}
 	slot, err := slotOf(a)
 	if err != nil {
@@ -92,7 +94,7 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 			s.Log.Warn("account is not enrolled yet", zap.String("account", a.Ref()), zap.Error(err))
 		}
 	}
-	return &mailferryv1.CreateAccountResponse{Account: public(a)}, nil
+	return &mailferryv1.CreateAccountResponse{Account: public(a), Notes: notes}, nil
 }
 
 // permitted refuses what is not valid, and what the fleet or the domain forbids.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+	"github.com/mailferry/mailferry/proto/mailferry/v1/mailferryv1connect"
 )
 
 // callTime bounds a call that does not stream: what the rooms repeat while NATS or Redis is away has to end
@@ -28,7 +29,11 @@ func (e edge) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		account := accountOf(req.Any())
 		defer e.done(time.Now(), req.Spec(), &account, &err)
 		arrived(ctx)
-		ctx, cancel := context.WithTimeout(ctx, callTime)
+		limit := callTime
+		if req.Spec().Procedure == mailferryv1connect.AccountServiceTestAccountProcedure {
+			limit = testTime
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		return next(ctx, req)
 	}
@@ -93,14 +98,12 @@ func faultOf(err error) *mailferryv1.Fault {
 
 // accountOf names the account a request is about.
 func accountOf(req any) string {
-	switch r := req.(type) {
-	case interface {
+	if r, ok := req.(interface {
 		GetRef() *mailferryv1.AccountRef
-	}:
-		if r.GetRef() != nil {
-			return fault.Clean(r.GetRef().GetDomain() + "/" + r.GetRef().GetName())
-		}
-	case interface{ GetAccount() *mailferryv1.Account }:
+	}); ok && r.GetRef() != nil {
+		return fault.Clean(r.GetRef().GetDomain() + "/" + r.GetRef().GetName())
+	}
+	if r, ok := req.(interface{ GetAccount() *mailferryv1.Account }); ok && r.GetAccount() != nil {
 		return fault.Clean(r.GetAccount().GetDomain() + "/" + r.GetAccount().GetName())
 	}
 	return ""

@@ -44,6 +44,7 @@ type Ledger interface {
 	Retry(ctx context.Context, slot ledger.Slot, account string, key ledger.Key, size, listed int64) (ledger.UnparkResult, error)
 	Unpark(ctx context.Context, slot ledger.Slot, account string, key ledger.Key) (ledger.UnparkResult, error)
 	State(ctx context.Context, slot ledger.Slot, account string) (ledger.Counts, error)
+	TestBlocked(ctx context.Context, domain string) (time.Time, error)
 }
 
 // Queue is what control needs of [queue.Queue].
@@ -54,6 +55,7 @@ type Queue interface {
 	Reports(ctx context.Context, accountUID string, limit int) ([]*mailferryv1.RunReport, error)
 	FollowProgress(ctx context.Context, accountUID string) (<-chan *mailferryv1.Progress, func(), error)
 	EraseRuns(ctx context.Context, accountUID string) error
+	Test(ctx context.Context, j *mailferryv1.TestJob) (*mailferryv1.TestReport, error)
 }
 
 // Transit is what control needs of [transit.Transit].

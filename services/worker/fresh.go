@@ -51,30 +51,39 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 	if err := r.observe(ctx); err != nil {
 		return nil, err
 	}
+	return r.mailbox().fresh(r.held), nil
+}
+
+// fresh returns what is listed and new, but for what TRANSIT holds. What did not end well before comes last, so
+// that it keeps nothing else.
+func (m mailbox) fresh(held map[string]bool) []candidate {
 	var fresh []candidate
 	known := make(map[ledger.Key]bool)
-	for i, k := range r.keys {
-		if k == "" || r.held[string(k)] || known[k] {
+	for i, k := range m.keys {
+		if k == "" || held[string(k)] || known[k] || m.index.State(k) != ledger.StateNew {
 			continue
 		}
-		if r.index.State(k) != ledger.StateNew {
-			continue
-		}
-		m, _ := r.index.Mark(k)
+		mark, _ := m.index.Mark(k)
 		known[k] = true
-		fresh = append(fresh, candidate{item: r.listing.Items[i], key: k, seen: m.Raw, attempts: m.Attempts})
+		fresh = append(fresh, candidate{item: m.listing.Items[i], key: k, seen: mark.Raw, attempts: mark.Attempts})
 	}
-	// What did not end well before comes last, so that it keeps nothing else.
 	slices.SortStableFunc(fresh, byAttempts)
-	return fresh, nil
+	return fresh
 }
 
 func byAttempts(a, b candidate) int { return cmp.Compare(a.attempts, b.attempts) }
 
 // nameKeys finds the key of every listed message.
 func (r *run) nameKeys(ctx context.Context) error {
+	if nameless := r.nameListed(); len(nameless) > 0 {
+		return r.nameByContent(ctx, nameless)
+	}
+	return nil
+}
+
+// nameListed finds the keys that the listing gives, and returns the messages that have none.
+func (r *run) nameListed() (nameless []remote.Item) {
 	r.keys = make([]ledger.Key, len(r.listing.Items))
-	var nameless []remote.Item
 	for i, it := range r.listing.Items {
 		switch {
 		case r.acc.Protocol == account.IMAP:
@@ -86,10 +95,7 @@ func (r *run) nameKeys(ctx context.Context) error {
 			nameless = append(nameless, it)
 		}
 	}
-	if len(nameless) == 0 {
-		return nil
-	}
-	return r.nameByContent(ctx, nameless)
+	return nameless
 }
 
 // openEpoch makes an index where there is none, and says whether it changed the index. An account whose

@@ -104,6 +104,8 @@ type Worker struct {
 	running sync.WaitGroup
 	// settings are those of the fleet as last seen.
 	settings atomic.Pointer[directory.Settings]
+	draining chan struct{}
+	drain    sync.Once
 	policies *policies
 }
 
@@ -118,7 +120,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims, policies: newPolicies(d.Directory)}
+	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims, draining: make(chan struct{}), policies: newPolicies(d.Directory)}
 	w.settings.Store(&s)
 	return w, nil
 }
@@ -130,6 +132,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		return w.Directory.WatchSettings(ctx, func(s directory.Settings) { w.settings.Store(&s) })
 	})
 	g.Go(func() error { return w.claimLoop(ctx) })
+	g.Go(func() error {
+		w.running.Add(1)
+		defer w.running.Done()
+		return w.Queue.ServeTests(ctx, w.draining, testsAtOnce, w.test)
+	})
 	err := g.Wait()
 	w.running.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -154,6 +161,7 @@ func (w *Worker) claimLoop(ctx context.Context) error {
 // Drain stops claiming and waits for the runs that are going on, as long as ctx lasts.
 func (w *Worker) Drain(ctx context.Context) error {
 	w.claims.Stop()
+	w.drain.Do(func() { close(w.draining) })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -81,7 +81,12 @@ type CreateAccountRequest struct {
 	// uid, revision, times and sealed_password are ignored.
 	Account *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// Write-only.
-	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// The address whose mail is collected: its provider fills in those of protocol, host, tls, username, auth and interval
+	// that are not set.
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Name of the provider, where the address has a domain of its owner's.
+	Provider      string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -130,9 +135,25 @@ func (x *CreateAccountRequest) GetPassword() string {
 	return ""
 }
 
+func (x *CreateAccountRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *CreateAccountRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
 type CreateAccountResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// What its owner has to know of the provider.
+	Notes         []string `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -174,6 +195,259 @@ func (x *CreateAccountResponse) GetAccount() *Account {
 	return nil
 }
 
+func (x *CreateAccountResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+type TestAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An account that is saved.
+	Ref *AccountRef `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Or one that is not: as in CreateAccountRequest; name and forward_to may be missing.
+	Account  *Account `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Password string   `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	Address  string   `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	Provider string   `protobuf:"bytes,5,opt,name=provider,proto3" json:"provider,omitempty"`
+	// How many messages that would be fetched or deleted are named; at most 1000, 0: 10.
+	Examples      int32 `protobuf:"varint,6,opt,name=examples,proto3" json:"examples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestAccountRequest) Reset() {
+	*x = TestAccountRequest{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestAccountRequest) ProtoMessage() {}
+
+func (x *TestAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestAccountRequest.ProtoReflect.Descriptor instead.
+func (*TestAccountRequest) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TestAccountRequest) GetRef() *AccountRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *TestAccountRequest) GetAccount() *Account {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *TestAccountRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *TestAccountRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *TestAccountRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *TestAccountRequest) GetExamples() int32 {
+	if x != nil {
+		return x.Examples
+	}
+	return 0
+}
+
+type TestAccountResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Report *TestReport            `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	// The account that was tested.
+	Account *Account `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// What its owner has to know of the provider.
+	Notes         []string `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestAccountResponse) Reset() {
+	*x = TestAccountResponse{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestAccountResponse) ProtoMessage() {}
+
+func (x *TestAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestAccountResponse.ProtoReflect.Descriptor instead.
+func (*TestAccountResponse) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TestAccountResponse) GetReport() *TestReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *TestAccountResponse) GetAccount() *Account {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *TestAccountResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+type ListProvidersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only the one of this name, or of this address.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProvidersRequest) Reset() {
+	*x = ListProvidersRequest{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProvidersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProvidersRequest) ProtoMessage() {}
+
+func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProvidersRequest.ProtoReflect.Descriptor instead.
+func (*ListProvidersRequest) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListProvidersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListProvidersRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type ListProvidersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Providers     []*Provider            `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProvidersResponse) Reset() {
+	*x = ListProvidersResponse{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProvidersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProvidersResponse) ProtoMessage() {}
+
+func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProvidersResponse.ProtoReflect.Descriptor instead.
+func (*ListProvidersResponse) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListProvidersResponse) GetProviders() []*Provider {
+	if x != nil {
+		return x.Providers
+	}
+	return nil
+}
+
 type GetAccountRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ref           *AccountRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -183,7 +457,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	mi := &file_mailferry_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +469,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	mi := &file_mailferry_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +482,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetAccountRequest) GetRef() *AccountRef {
@@ -228,7 +502,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	mi := &file_mailferry_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -240,7 +514,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	mi := &file_mailferry_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -253,7 +527,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -298,7 +572,7 @@ type AccountState struct {
 
 func (x *AccountState) Reset() {
 	*x = AccountState{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	mi := &file_mailferry_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +584,7 @@ func (x *AccountState) String() string {
 func (*AccountState) ProtoMessage() {}
 
 func (x *AccountState) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	mi := &file_mailferry_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +597,7 @@ func (x *AccountState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountState.ProtoReflect.Descriptor instead.
 func (*AccountState) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AccountState) GetNextDueAt() *timestamppb.Timestamp {
@@ -443,7 +717,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[6]
+	mi := &file_mailferry_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -455,7 +729,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[6]
+	mi := &file_mailferry_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -468,7 +742,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAccountsRequest) GetDomain() string {
@@ -504,7 +778,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[7]
+	mi := &file_mailferry_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +790,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[7]
+	mi := &file_mailferry_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +803,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -569,7 +843,7 @@ type UpdateAccountRequest struct {
 
 func (x *UpdateAccountRequest) Reset() {
 	*x = UpdateAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[8]
+	mi := &file_mailferry_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +855,7 @@ func (x *UpdateAccountRequest) String() string {
 func (*UpdateAccountRequest) ProtoMessage() {}
 
 func (x *UpdateAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[8]
+	mi := &file_mailferry_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +868,7 @@ func (x *UpdateAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAccountRequest.ProtoReflect.Descriptor instead.
 func (*UpdateAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateAccountRequest) GetAccount() *Account {
@@ -638,7 +912,7 @@ type UpdateAccountResponse struct {
 
 func (x *UpdateAccountResponse) Reset() {
 	*x = UpdateAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[9]
+	mi := &file_mailferry_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +924,7 @@ func (x *UpdateAccountResponse) String() string {
 func (*UpdateAccountResponse) ProtoMessage() {}
 
 func (x *UpdateAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[9]
+	mi := &file_mailferry_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +937,7 @@ func (x *UpdateAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAccountResponse.ProtoReflect.Descriptor instead.
 func (*UpdateAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateAccountResponse) GetAccount() *Account {
@@ -698,7 +972,7 @@ type StartConsentRequest struct {
 
 func (x *StartConsentRequest) Reset() {
 	*x = StartConsentRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	mi := &file_mailferry_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +984,7 @@ func (x *StartConsentRequest) String() string {
 func (*StartConsentRequest) ProtoMessage() {}
 
 func (x *StartConsentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	mi := &file_mailferry_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +997,7 @@ func (x *StartConsentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartConsentRequest.ProtoReflect.Descriptor instead.
 func (*StartConsentRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StartConsentRequest) GetRef() *AccountRef {
@@ -754,7 +1028,7 @@ type StartConsentResponse struct {
 
 func (x *StartConsentResponse) Reset() {
 	*x = StartConsentResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	mi := &file_mailferry_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +1040,7 @@ func (x *StartConsentResponse) String() string {
 func (*StartConsentResponse) ProtoMessage() {}
 
 func (x *StartConsentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	mi := &file_mailferry_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1053,7 @@ func (x *StartConsentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartConsentResponse.ProtoReflect.Descriptor instead.
 func (*StartConsentResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartConsentResponse) GetLink() string {
@@ -819,7 +1093,7 @@ type DeleteAccountRequest struct {
 
 func (x *DeleteAccountRequest) Reset() {
 	*x = DeleteAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[12]
+	mi := &file_mailferry_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +1105,7 @@ func (x *DeleteAccountRequest) String() string {
 func (*DeleteAccountRequest) ProtoMessage() {}
 
 func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[12]
+	mi := &file_mailferry_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +1118,7 @@ func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteAccountRequest) GetRef() *AccountRef {
@@ -862,7 +1136,7 @@ type DeleteAccountResponse struct {
 
 func (x *DeleteAccountResponse) Reset() {
 	*x = DeleteAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[13]
+	mi := &file_mailferry_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1148,7 @@ func (x *DeleteAccountResponse) String() string {
 func (*DeleteAccountResponse) ProtoMessage() {}
 
 func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[13]
+	mi := &file_mailferry_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1161,7 @@ func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 type ResetIndexRequest struct {
@@ -899,7 +1173,7 @@ type ResetIndexRequest struct {
 
 func (x *ResetIndexRequest) Reset() {
 	*x = ResetIndexRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[14]
+	mi := &file_mailferry_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1185,7 @@ func (x *ResetIndexRequest) String() string {
 func (*ResetIndexRequest) ProtoMessage() {}
 
 func (x *ResetIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[14]
+	mi := &file_mailferry_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1198,7 @@ func (x *ResetIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetIndexRequest.ProtoReflect.Descriptor instead.
 func (*ResetIndexRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResetIndexRequest) GetRef() *AccountRef {
@@ -944,7 +1218,7 @@ type ResetIndexResponse struct {
 
 func (x *ResetIndexResponse) Reset() {
 	*x = ResetIndexResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[15]
+	mi := &file_mailferry_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1230,7 @@ func (x *ResetIndexResponse) String() string {
 func (*ResetIndexResponse) ProtoMessage() {}
 
 func (x *ResetIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[15]
+	mi := &file_mailferry_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1243,7 @@ func (x *ResetIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetIndexResponse.ProtoReflect.Descriptor instead.
 func (*ResetIndexResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResetIndexResponse) GetForgotten() int64 {
@@ -988,7 +1262,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[16]
+	mi := &file_mailferry_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1274,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[16]
+	mi := &file_mailferry_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1287,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FetchRequest) GetRef() *AccountRef {
@@ -1034,7 +1308,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[17]
+	mi := &file_mailferry_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1320,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[17]
+	mi := &file_mailferry_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1333,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FetchResponse) GetProgress() *Progress {
@@ -1087,7 +1361,7 @@ type FetchManyRequest struct {
 
 func (x *FetchManyRequest) Reset() {
 	*x = FetchManyRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[18]
+	mi := &file_mailferry_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1373,7 @@ func (x *FetchManyRequest) String() string {
 func (*FetchManyRequest) ProtoMessage() {}
 
 func (x *FetchManyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[18]
+	mi := &file_mailferry_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1386,7 @@ func (x *FetchManyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchManyRequest.ProtoReflect.Descriptor instead.
 func (*FetchManyRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FetchManyRequest) GetDomain() string {
@@ -1147,7 +1421,7 @@ type FetchManyResponse struct {
 
 func (x *FetchManyResponse) Reset() {
 	*x = FetchManyResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[19]
+	mi := &file_mailferry_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1433,7 @@ func (x *FetchManyResponse) String() string {
 func (*FetchManyResponse) ProtoMessage() {}
 
 func (x *FetchManyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[19]
+	mi := &file_mailferry_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1446,7 @@ func (x *FetchManyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchManyResponse.ProtoReflect.Descriptor instead.
 func (*FetchManyResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FetchManyResponse) GetAccounts() int64 {
@@ -1241,7 +1515,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[20]
+	mi := &file_mailferry_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1527,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[20]
+	mi := &file_mailferry_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1540,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListRunsRequest) GetRef() *AccountRef {
@@ -1293,7 +1567,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[21]
+	mi := &file_mailferry_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1579,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[21]
+	mi := &file_mailferry_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1592,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListRunsResponse) GetRuns() []*RunReport {
@@ -1336,7 +1610,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[22]
+	mi := &file_mailferry_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1622,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[22]
+	mi := &file_mailferry_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1635,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 type GetStatusResponse struct {
@@ -1380,7 +1654,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[23]
+	mi := &file_mailferry_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1666,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[23]
+	mi := &file_mailferry_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1679,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetStatusResponse) GetAccounts() int64 {
@@ -1469,7 +1743,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[24]
+	mi := &file_mailferry_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1755,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[24]
+	mi := &file_mailferry_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1768,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Component) GetName() string {
@@ -1526,7 +1800,7 @@ type ListDomainsRequest struct {
 
 func (x *ListDomainsRequest) Reset() {
 	*x = ListDomainsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[25]
+	mi := &file_mailferry_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1812,7 @@ func (x *ListDomainsRequest) String() string {
 func (*ListDomainsRequest) ProtoMessage() {}
 
 func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[25]
+	mi := &file_mailferry_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1825,7 @@ func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsRequest.ProtoReflect.Descriptor instead.
 func (*ListDomainsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 type ListDomainsResponse struct {
@@ -1563,7 +1837,7 @@ type ListDomainsResponse struct {
 
 func (x *ListDomainsResponse) Reset() {
 	*x = ListDomainsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[26]
+	mi := &file_mailferry_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1849,7 @@ func (x *ListDomainsResponse) String() string {
 func (*ListDomainsResponse) ProtoMessage() {}
 
 func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[26]
+	mi := &file_mailferry_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1862,7 @@ func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsResponse.ProtoReflect.Descriptor instead.
 func (*ListDomainsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListDomainsResponse) GetDomains() []*Domain {
@@ -1610,7 +1884,7 @@ type PutDomainRequest struct {
 
 func (x *PutDomainRequest) Reset() {
 	*x = PutDomainRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[27]
+	mi := &file_mailferry_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1896,7 @@ func (x *PutDomainRequest) String() string {
 func (*PutDomainRequest) ProtoMessage() {}
 
 func (x *PutDomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[27]
+	mi := &file_mailferry_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1909,7 @@ func (x *PutDomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDomainRequest.ProtoReflect.Descriptor instead.
 func (*PutDomainRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutDomainRequest) GetDomain() *Domain {
@@ -1661,7 +1935,7 @@ type PutDomainResponse struct {
 
 func (x *PutDomainResponse) Reset() {
 	*x = PutDomainResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[28]
+	mi := &file_mailferry_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1947,7 @@ func (x *PutDomainResponse) String() string {
 func (*PutDomainResponse) ProtoMessage() {}
 
 func (x *PutDomainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[28]
+	mi := &file_mailferry_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1960,7 @@ func (x *PutDomainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDomainResponse.ProtoReflect.Descriptor instead.
 func (*PutDomainResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutDomainResponse) GetDomain() *Domain {
@@ -1705,7 +1979,7 @@ type DeleteDomainRequest struct {
 
 func (x *DeleteDomainRequest) Reset() {
 	*x = DeleteDomainRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[29]
+	mi := &file_mailferry_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1991,7 @@ func (x *DeleteDomainRequest) String() string {
 func (*DeleteDomainRequest) ProtoMessage() {}
 
 func (x *DeleteDomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[29]
+	mi := &file_mailferry_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +2004,7 @@ func (x *DeleteDomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDomainRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDomainRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteDomainRequest) GetName() string {
@@ -1748,7 +2022,7 @@ type DeleteDomainResponse struct {
 
 func (x *DeleteDomainResponse) Reset() {
 	*x = DeleteDomainResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[30]
+	mi := &file_mailferry_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +2034,7 @@ func (x *DeleteDomainResponse) String() string {
 func (*DeleteDomainResponse) ProtoMessage() {}
 
 func (x *DeleteDomainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[30]
+	mi := &file_mailferry_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +2047,7 @@ func (x *DeleteDomainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDomainResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDomainResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 type GetSettingsRequest struct {
@@ -1784,7 +2058,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[31]
+	mi := &file_mailferry_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2070,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[31]
+	mi := &file_mailferry_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2083,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 type GetSettingsResponse struct {
@@ -1821,7 +2095,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[32]
+	mi := &file_mailferry_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +2107,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[32]
+	mi := &file_mailferry_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +2120,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetSettingsResponse) GetSettings() *Settings {
@@ -1870,7 +2144,7 @@ type PutSettingsRequest struct {
 
 func (x *PutSettingsRequest) Reset() {
 	*x = PutSettingsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[33]
+	mi := &file_mailferry_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2156,7 @@ func (x *PutSettingsRequest) String() string {
 func (*PutSettingsRequest) ProtoMessage() {}
 
 func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[33]
+	mi := &file_mailferry_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2169,7 @@ func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutSettingsRequest) GetDestination() string {
@@ -1942,7 +2216,7 @@ type PutSettingsResponse struct {
 
 func (x *PutSettingsResponse) Reset() {
 	*x = PutSettingsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[34]
+	mi := &file_mailferry_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2228,7 @@ func (x *PutSettingsResponse) String() string {
 func (*PutSettingsResponse) ProtoMessage() {}
 
 func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[34]
+	mi := &file_mailferry_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2241,7 @@ func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutSettingsResponse) GetSettings() *Settings {
@@ -1989,7 +2263,7 @@ type ListDeadRequest struct {
 
 func (x *ListDeadRequest) Reset() {
 	*x = ListDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[35]
+	mi := &file_mailferry_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2275,7 @@ func (x *ListDeadRequest) String() string {
 func (*ListDeadRequest) ProtoMessage() {}
 
 func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[35]
+	mi := &file_mailferry_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2288,7 @@ func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListDeadRequest) GetDomain() string {
@@ -2052,7 +2326,7 @@ type DeadEntry struct {
 
 func (x *DeadEntry) Reset() {
 	*x = DeadEntry{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[36]
+	mi := &file_mailferry_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2338,7 @@ func (x *DeadEntry) String() string {
 func (*DeadEntry) ProtoMessage() {}
 
 func (x *DeadEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[36]
+	mi := &file_mailferry_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2351,7 @@ func (x *DeadEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadEntry.ProtoReflect.Descriptor instead.
 func (*DeadEntry) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeadEntry) GetId() string {
@@ -2110,7 +2384,7 @@ type ListDeadResponse struct {
 
 func (x *ListDeadResponse) Reset() {
 	*x = ListDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[37]
+	mi := &file_mailferry_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2396,7 @@ func (x *ListDeadResponse) String() string {
 func (*ListDeadResponse) ProtoMessage() {}
 
 func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[37]
+	mi := &file_mailferry_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2409,7 @@ func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListDeadResponse) GetEntries() []*DeadEntry {
@@ -2154,7 +2428,7 @@ type GetDeadRequest struct {
 
 func (x *GetDeadRequest) Reset() {
 	*x = GetDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[38]
+	mi := &file_mailferry_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2440,7 @@ func (x *GetDeadRequest) String() string {
 func (*GetDeadRequest) ProtoMessage() {}
 
 func (x *GetDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[38]
+	mi := &file_mailferry_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2453,7 @@ func (x *GetDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadRequest.ProtoReflect.Descriptor instead.
 func (*GetDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetDeadRequest) GetId() string {
@@ -2200,7 +2474,7 @@ type GetDeadResponse struct {
 
 func (x *GetDeadResponse) Reset() {
 	*x = GetDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[39]
+	mi := &file_mailferry_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2486,7 @@ func (x *GetDeadResponse) String() string {
 func (*GetDeadResponse) ProtoMessage() {}
 
 func (x *GetDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[39]
+	mi := &file_mailferry_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2499,7 @@ func (x *GetDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadResponse.ProtoReflect.Descriptor instead.
 func (*GetDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetDeadResponse) GetEntry() *DeadEntry {
@@ -2251,7 +2525,7 @@ type RetryDeadRequest struct {
 
 func (x *RetryDeadRequest) Reset() {
 	*x = RetryDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[40]
+	mi := &file_mailferry_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2537,7 @@ func (x *RetryDeadRequest) String() string {
 func (*RetryDeadRequest) ProtoMessage() {}
 
 func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[40]
+	mi := &file_mailferry_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2550,7 @@ func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RetryDeadRequest) GetId() string {
@@ -2296,7 +2570,7 @@ type RetryDeadResponse struct {
 
 func (x *RetryDeadResponse) Reset() {
 	*x = RetryDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[41]
+	mi := &file_mailferry_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2582,7 @@ func (x *RetryDeadResponse) String() string {
 func (*RetryDeadResponse) ProtoMessage() {}
 
 func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[41]
+	mi := &file_mailferry_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2595,7 @@ func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RetryDeadResponse) GetOutcome() string {
@@ -2340,7 +2614,7 @@ type DropDeadRequest struct {
 
 func (x *DropDeadRequest) Reset() {
 	*x = DropDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[42]
+	mi := &file_mailferry_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2626,7 @@ func (x *DropDeadRequest) String() string {
 func (*DropDeadRequest) ProtoMessage() {}
 
 func (x *DropDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[42]
+	mi := &file_mailferry_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2639,7 @@ func (x *DropDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDeadRequest.ProtoReflect.Descriptor instead.
 func (*DropDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DropDeadRequest) GetId() string {
@@ -2383,7 +2657,7 @@ type DropDeadResponse struct {
 
 func (x *DropDeadResponse) Reset() {
 	*x = DropDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[43]
+	mi := &file_mailferry_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2669,7 @@ func (x *DropDeadResponse) String() string {
 func (*DropDeadResponse) ProtoMessage() {}
 
 func (x *DropDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[43]
+	mi := &file_mailferry_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,23 +2682,42 @@ func (x *DropDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDeadResponse.ProtoReflect.Descriptor instead.
 func (*DropDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 var File_mailferry_v1_control_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/control.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x1amailferry/v1/message.proto\x1a\x16mailferry/v1/run.proto\"8\n" +
+	"\x1amailferry/v1/control.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x1amailferry/v1/message.proto\x1a\x16mailferry/v1/run.proto\x1a\x17mailferry/v1/test.proto\"8\n" +
 	"\n" +
 	"AccountRef\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"c\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x99\x01\n" +
 	"\x14CreateAccountRequest\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x1a\n" +
-	"\bpassword\x18\x02 \x01(\tR\bpassword\"H\n" +
+	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\"^\n" +
 	"\x15CreateAccountResponse\x12/\n" +
-	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\"?\n" +
+	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x14\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\"\xdf\x01\n" +
+	"\x12TestAccountRequest\x12*\n" +
+	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\x12/\n" +
+	"\aaccount\x18\x02 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x1a\n" +
+	"\bpassword\x18\x03 \x01(\tR\bpassword\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bprovider\x18\x05 \x01(\tR\bprovider\x12\x1a\n" +
+	"\bexamples\x18\x06 \x01(\x05R\bexamples\"\x8e\x01\n" +
+	"\x13TestAccountResponse\x120\n" +
+	"\x06report\x18\x01 \x01(\v2\x18.mailferry.v1.TestReportR\x06report\x12/\n" +
+	"\aaccount\x18\x02 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"D\n" +
+	"\x14ListProvidersRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"M\n" +
+	"\x15ListProvidersResponse\x124\n" +
+	"\tproviders\x18\x01 \x03(\v2\x16.mailferry.v1.ProviderR\tproviders\"?\n" +
 	"\x11GetAccountRequest\x12*\n" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"w\n" +
 	"\x12GetAccountResponse\x12/\n" +
@@ -2574,14 +2867,15 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"!\n" +
 	"\x0fDropDeadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x12\n" +
-	"\x10DropDeadResponse2\xfa\x04\n" +
+	"\x10DropDeadResponse2\xce\x05\n" +
 	"\x0eAccountService\x12X\n" +
 	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12T\n" +
 	"\n" +
 	"GetAccount\x12\x1f.mailferry.v1.GetAccountRequest\x1a .mailferry.v1.GetAccountResponse\"\x03\x90\x02\x01\x12Z\n" +
 	"\fListAccounts\x12!.mailferry.v1.ListAccountsRequest\x1a\".mailferry.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\rUpdateAccount\x12\".mailferry.v1.UpdateAccountRequest\x1a#.mailferry.v1.UpdateAccountResponse\x12X\n" +
-	"\rDeleteAccount\x12\".mailferry.v1.DeleteAccountRequest\x1a#.mailferry.v1.DeleteAccountResponse\x12W\n" +
+	"\rDeleteAccount\x12\".mailferry.v1.DeleteAccountRequest\x1a#.mailferry.v1.DeleteAccountResponse\x12R\n" +
+	"\vTestAccount\x12 .mailferry.v1.TestAccountRequest\x1a!.mailferry.v1.TestAccountResponse\x12W\n" +
 	"\fStartConsent\x12!.mailferry.v1.StartConsentRequest\x1a\".mailferry.v1.StartConsentResponse0\x01\x12O\n" +
 	"\n" +
 	"ResetIndex\x12\x1f.mailferry.v1.ResetIndexRequest\x1a .mailferry.v1.ResetIndexResponse2\xf0\x01\n" +
@@ -2589,14 +2883,15 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"RunService\x12B\n" +
 	"\x05Fetch\x12\x1a.mailferry.v1.FetchRequest\x1a\x1b.mailferry.v1.FetchResponse0\x01\x12N\n" +
 	"\tFetchMany\x12\x1e.mailferry.v1.FetchManyRequest\x1a\x1f.mailferry.v1.FetchManyResponse0\x01\x12N\n" +
-	"\bListRuns\x12\x1d.mailferry.v1.ListRunsRequest\x1a\x1e.mailferry.v1.ListRunsResponse\"\x03\x90\x02\x012\x8c\x04\n" +
+	"\bListRuns\x12\x1d.mailferry.v1.ListRunsRequest\x1a\x1e.mailferry.v1.ListRunsResponse\"\x03\x90\x02\x012\xeb\x04\n" +
 	"\fFleetService\x12Q\n" +
 	"\tGetStatus\x12\x1e.mailferry.v1.GetStatusRequest\x1a\x1f.mailferry.v1.GetStatusResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\vListDomains\x12 .mailferry.v1.ListDomainsRequest\x1a!.mailferry.v1.ListDomainsResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\tPutDomain\x12\x1e.mailferry.v1.PutDomainRequest\x1a\x1f.mailferry.v1.PutDomainResponse\x12U\n" +
 	"\fDeleteDomain\x12!.mailferry.v1.DeleteDomainRequest\x1a\".mailferry.v1.DeleteDomainResponse\x12W\n" +
 	"\vGetSettings\x12 .mailferry.v1.GetSettingsRequest\x1a!.mailferry.v1.GetSettingsResponse\"\x03\x90\x02\x01\x12R\n" +
-	"\vPutSettings\x12 .mailferry.v1.PutSettingsRequest\x1a!.mailferry.v1.PutSettingsResponse2\xc3\x02\n" +
+	"\vPutSettings\x12 .mailferry.v1.PutSettingsRequest\x1a!.mailferry.v1.PutSettingsResponse\x12]\n" +
+	"\rListProviders\x12\".mailferry.v1.ListProvidersRequest\x1a#.mailferry.v1.ListProvidersResponse\"\x03\x90\x02\x012\xc3\x02\n" +
 	"\vDeadService\x12N\n" +
 	"\bListDead\x12\x1d.mailferry.v1.ListDeadRequest\x1a\x1e.mailferry.v1.ListDeadResponse\"\x03\x90\x02\x01\x12K\n" +
 	"\aGetDead\x12\x1c.mailferry.v1.GetDeadRequest\x1a\x1d.mailferry.v1.GetDeadResponse\"\x03\x90\x02\x01\x12L\n" +
@@ -2615,141 +2910,156 @@ func file_mailferry_v1_control_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_control_proto_rawDescData
 }
 
-var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_mailferry_v1_control_proto_goTypes = []any{
 	(*AccountRef)(nil),            // 0: mailferry.v1.AccountRef
 	(*CreateAccountRequest)(nil),  // 1: mailferry.v1.CreateAccountRequest
 	(*CreateAccountResponse)(nil), // 2: mailferry.v1.CreateAccountResponse
-	(*GetAccountRequest)(nil),     // 3: mailferry.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),    // 4: mailferry.v1.GetAccountResponse
-	(*AccountState)(nil),          // 5: mailferry.v1.AccountState
-	(*ListAccountsRequest)(nil),   // 6: mailferry.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),  // 7: mailferry.v1.ListAccountsResponse
-	(*UpdateAccountRequest)(nil),  // 8: mailferry.v1.UpdateAccountRequest
-	(*UpdateAccountResponse)(nil), // 9: mailferry.v1.UpdateAccountResponse
-	(*StartConsentRequest)(nil),   // 10: mailferry.v1.StartConsentRequest
-	(*StartConsentResponse)(nil),  // 11: mailferry.v1.StartConsentResponse
-	(*DeleteAccountRequest)(nil),  // 12: mailferry.v1.DeleteAccountRequest
-	(*DeleteAccountResponse)(nil), // 13: mailferry.v1.DeleteAccountResponse
-	(*ResetIndexRequest)(nil),     // 14: mailferry.v1.ResetIndexRequest
-	(*ResetIndexResponse)(nil),    // 15: mailferry.v1.ResetIndexResponse
-	(*FetchRequest)(nil),          // 16: mailferry.v1.FetchRequest
-	(*FetchResponse)(nil),         // 17: mailferry.v1.FetchResponse
-	(*FetchManyRequest)(nil),      // 18: mailferry.v1.FetchManyRequest
-	(*FetchManyResponse)(nil),     // 19: mailferry.v1.FetchManyResponse
-	(*ListRunsRequest)(nil),       // 20: mailferry.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 21: mailferry.v1.ListRunsResponse
-	(*GetStatusRequest)(nil),      // 22: mailferry.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 23: mailferry.v1.GetStatusResponse
-	(*Component)(nil),             // 24: mailferry.v1.Component
-	(*ListDomainsRequest)(nil),    // 25: mailferry.v1.ListDomainsRequest
-	(*ListDomainsResponse)(nil),   // 26: mailferry.v1.ListDomainsResponse
-	(*PutDomainRequest)(nil),      // 27: mailferry.v1.PutDomainRequest
-	(*PutDomainResponse)(nil),     // 28: mailferry.v1.PutDomainResponse
-	(*DeleteDomainRequest)(nil),   // 29: mailferry.v1.DeleteDomainRequest
-	(*DeleteDomainResponse)(nil),  // 30: mailferry.v1.DeleteDomainResponse
-	(*GetSettingsRequest)(nil),    // 31: mailferry.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),   // 32: mailferry.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),    // 33: mailferry.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),   // 34: mailferry.v1.PutSettingsResponse
-	(*ListDeadRequest)(nil),       // 35: mailferry.v1.ListDeadRequest
-	(*DeadEntry)(nil),             // 36: mailferry.v1.DeadEntry
-	(*ListDeadResponse)(nil),      // 37: mailferry.v1.ListDeadResponse
-	(*GetDeadRequest)(nil),        // 38: mailferry.v1.GetDeadRequest
-	(*GetDeadResponse)(nil),       // 39: mailferry.v1.GetDeadResponse
-	(*RetryDeadRequest)(nil),      // 40: mailferry.v1.RetryDeadRequest
-	(*RetryDeadResponse)(nil),     // 41: mailferry.v1.RetryDeadResponse
-	(*DropDeadRequest)(nil),       // 42: mailferry.v1.DropDeadRequest
-	(*DropDeadResponse)(nil),      // 43: mailferry.v1.DropDeadResponse
-	(*Account)(nil),               // 44: mailferry.v1.Account
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
-	(*Fault)(nil),                 // 46: mailferry.v1.Fault
-	(*Progress)(nil),              // 47: mailferry.v1.Progress
-	(*RunReport)(nil),             // 48: mailferry.v1.RunReport
-	(*Domain)(nil),                // 49: mailferry.v1.Domain
-	(*Settings)(nil),              // 50: mailferry.v1.Settings
-	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
-	(*DeadLetter)(nil),            // 52: mailferry.v1.DeadLetter
+	(*TestAccountRequest)(nil),    // 3: mailferry.v1.TestAccountRequest
+	(*TestAccountResponse)(nil),   // 4: mailferry.v1.TestAccountResponse
+	(*ListProvidersRequest)(nil),  // 5: mailferry.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil), // 6: mailferry.v1.ListProvidersResponse
+	(*GetAccountRequest)(nil),     // 7: mailferry.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),    // 8: mailferry.v1.GetAccountResponse
+	(*AccountState)(nil),          // 9: mailferry.v1.AccountState
+	(*ListAccountsRequest)(nil),   // 10: mailferry.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),  // 11: mailferry.v1.ListAccountsResponse
+	(*UpdateAccountRequest)(nil),  // 12: mailferry.v1.UpdateAccountRequest
+	(*UpdateAccountResponse)(nil), // 13: mailferry.v1.UpdateAccountResponse
+	(*StartConsentRequest)(nil),   // 14: mailferry.v1.StartConsentRequest
+	(*StartConsentResponse)(nil),  // 15: mailferry.v1.StartConsentResponse
+	(*DeleteAccountRequest)(nil),  // 16: mailferry.v1.DeleteAccountRequest
+	(*DeleteAccountResponse)(nil), // 17: mailferry.v1.DeleteAccountResponse
+	(*ResetIndexRequest)(nil),     // 18: mailferry.v1.ResetIndexRequest
+	(*ResetIndexResponse)(nil),    // 19: mailferry.v1.ResetIndexResponse
+	(*FetchRequest)(nil),          // 20: mailferry.v1.FetchRequest
+	(*FetchResponse)(nil),         // 21: mailferry.v1.FetchResponse
+	(*FetchManyRequest)(nil),      // 22: mailferry.v1.FetchManyRequest
+	(*FetchManyResponse)(nil),     // 23: mailferry.v1.FetchManyResponse
+	(*ListRunsRequest)(nil),       // 24: mailferry.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),      // 25: mailferry.v1.ListRunsResponse
+	(*GetStatusRequest)(nil),      // 26: mailferry.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 27: mailferry.v1.GetStatusResponse
+	(*Component)(nil),             // 28: mailferry.v1.Component
+	(*ListDomainsRequest)(nil),    // 29: mailferry.v1.ListDomainsRequest
+	(*ListDomainsResponse)(nil),   // 30: mailferry.v1.ListDomainsResponse
+	(*PutDomainRequest)(nil),      // 31: mailferry.v1.PutDomainRequest
+	(*PutDomainResponse)(nil),     // 32: mailferry.v1.PutDomainResponse
+	(*DeleteDomainRequest)(nil),   // 33: mailferry.v1.DeleteDomainRequest
+	(*DeleteDomainResponse)(nil),  // 34: mailferry.v1.DeleteDomainResponse
+	(*GetSettingsRequest)(nil),    // 35: mailferry.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),   // 36: mailferry.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),    // 37: mailferry.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),   // 38: mailferry.v1.PutSettingsResponse
+	(*ListDeadRequest)(nil),       // 39: mailferry.v1.ListDeadRequest
+	(*DeadEntry)(nil),             // 40: mailferry.v1.DeadEntry
+	(*ListDeadResponse)(nil),      // 41: mailferry.v1.ListDeadResponse
+	(*GetDeadRequest)(nil),        // 42: mailferry.v1.GetDeadRequest
+	(*GetDeadResponse)(nil),       // 43: mailferry.v1.GetDeadResponse
+	(*RetryDeadRequest)(nil),      // 44: mailferry.v1.RetryDeadRequest
+	(*RetryDeadResponse)(nil),     // 45: mailferry.v1.RetryDeadResponse
+	(*DropDeadRequest)(nil),       // 46: mailferry.v1.DropDeadRequest
+	(*DropDeadResponse)(nil),      // 47: mailferry.v1.DropDeadResponse
+	(*Account)(nil),               // 48: mailferry.v1.Account
+	(*TestReport)(nil),            // 49: mailferry.v1.TestReport
+	(*Provider)(nil),              // 50: mailferry.v1.Provider
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(*Fault)(nil),                 // 52: mailferry.v1.Fault
+	(*Progress)(nil),              // 53: mailferry.v1.Progress
+	(*RunReport)(nil),             // 54: mailferry.v1.RunReport
+	(*Domain)(nil),                // 55: mailferry.v1.Domain
+	(*Settings)(nil),              // 56: mailferry.v1.Settings
+	(*durationpb.Duration)(nil),   // 57: google.protobuf.Duration
+	(*DeadLetter)(nil),            // 58: mailferry.v1.DeadLetter
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
-	44, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
-	44, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
-	0,  // 2: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	44, // 3: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
-	5,  // 4: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
-	45, // 5: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
-	45, // 6: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
-	46, // 7: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
-	45, // 8: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	45, // 9: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	44, // 10: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
-	5,  // 11: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	44, // 12: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	44, // 13: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
-	0,  // 14: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
-	45, // 15: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 16: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 17: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 18: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	47, // 19: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	48, // 20: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
-	0,  // 21: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	48, // 22: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
-	24, // 23: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	49, // 24: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	49, // 25: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	49, // 26: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	50, // 27: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	51, // 28: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	50, // 29: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	52, // 30: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	36, // 31: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	36, // 32: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 33: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	3,  // 34: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	6,  // 35: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	8,  // 36: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	12, // 37: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	10, // 38: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
-	14, // 39: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	16, // 40: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	18, // 41: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	20, // 42: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	22, // 43: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	25, // 44: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	27, // 45: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	29, // 46: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	31, // 47: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	33, // 48: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	35, // 49: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	38, // 50: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	40, // 51: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	42, // 52: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 53: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	4,  // 54: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	7,  // 55: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	9,  // 56: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	13, // 57: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	11, // 58: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	15, // 59: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	17, // 60: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	19, // 61: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	21, // 62: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	23, // 63: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	26, // 64: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	28, // 65: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	30, // 66: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	32, // 67: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	34, // 68: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	37, // 69: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	39, // 70: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	41, // 71: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	43, // 72: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	53, // [53:73] is the sub-list for method output_type
-	33, // [33:53] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	48, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
+	48, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
+	0,  // 2: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	48, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
+	49, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
+	48, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
+	50, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
+	0,  // 7: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	48, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
+	9,  // 9: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
+	51, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
+	51, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
+	52, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
+	51, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
+	51, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	48, // 15: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	9,  // 16: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
+	48, // 17: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	48, // 18: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	0,  // 19: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
+	51, // 20: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 21: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 22: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 23: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
+	53, // 24: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	54, // 25: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	0,  // 26: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
+	54, // 27: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	28, // 28: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
+	55, // 29: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	55, // 30: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	55, // 31: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	56, // 32: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	57, // 33: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	56, // 34: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	58, // 35: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	40, // 36: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	40, // 37: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 38: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	7,  // 39: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	10, // 40: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	12, // 41: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	16, // 42: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	3,  // 43: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
+	14, // 44: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	18, // 45: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	20, // 46: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	22, // 47: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	24, // 48: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	26, // 49: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	29, // 50: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	31, // 51: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	33, // 52: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	35, // 53: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	37, // 54: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	5,  // 55: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	39, // 56: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	42, // 57: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	44, // 58: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	46, // 59: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	2,  // 60: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	8,  // 61: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	11, // 62: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	13, // 63: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	17, // 64: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	4,  // 65: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	15, // 66: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	19, // 67: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	21, // 68: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	23, // 69: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	25, // 70: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	27, // 71: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	30, // 72: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	32, // 73: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	34, // 74: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	36, // 75: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	38, // 76: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	6,  // 77: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	41, // 78: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	43, // 79: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	45, // 80: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	47, // 81: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	60, // [60:82] is the sub-list for method output_type
+	38, // [38:60] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }
@@ -2761,15 +3071,16 @@ func file_mailferry_v1_control_proto_init() {
 	file_mailferry_v1_fault_proto_init()
 	file_mailferry_v1_message_proto_init()
 	file_mailferry_v1_run_proto_init()
-	file_mailferry_v1_control_proto_msgTypes[8].OneofWrappers = []any{}
-	file_mailferry_v1_control_proto_msgTypes[33].OneofWrappers = []any{}
+	file_mailferry_v1_test_proto_init()
+	file_mailferry_v1_control_proto_msgTypes[12].OneofWrappers = []any{}
+	file_mailferry_v1_control_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_control_proto_rawDesc), len(file_mailferry_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

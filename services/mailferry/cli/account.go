@@ -19,6 +19,7 @@ type AccountCmd struct {
 	List    AccountListCmd    `cmd:"" help:"List accounts and how they are doing."`
 	Show    AccountShowCmd    `cmd:"" help:"Show an account and its UID index."`
 	Edit    AccountEditCmd    `cmd:"" help:"Change an account."`
+	Test    AccountTestCmd    `cmd:"" help:"Sign in and look, without collecting or deleting anything; also with settings that are not saved."`
 	Consent AccountConsentCmd `cmd:"" help:"Ask the owner for consent at the account's OAuth 2.0 provider."`
 	Remove  AccountRemoveCmd  `cmd:"" help:"Remove an account and everything kept of it."`
 }
@@ -28,20 +29,12 @@ type AccountAddCmd struct {
 	Client   `embed:""`
 	Password `embed:""`
 
-	Ref         Ref           `arg:"" name:"domain/name" help:"The account's domain and its name in it."`
-	Protocol    string        `enum:"pop3,imap" required:"" help:"Protocol of the remote server: ${enum}."`
-	Host        string        `required:"" placeholder:"HOST[:PORT]" help:"The remote server."`
-	Username    string        `required:"" help:"User name at the remote server."`
-	ForwardTo   string        `required:"" placeholder:"ADDRESS" help:"Local address that gets the mail."`
-	TLS         string        `name:"tls" enum:"detect,direct,disable" default:"detect" help:"How the session is secured: detect (upgrade when offered), direct (from the first byte) or disable."`
-	Interval    time.Duration `placeholder:"DURATION" help:"Fetch at this interval instead of the global one."`
-	Auth        string        `enum:"auto,user-pass,plain,login,cram-md5,scram-sha-1,scram-sha-256,scram-sha-1-plus,scram-sha-256-plus,oauth2" default:"auto" placeholder:"auto" help:"How to sign in: auto (the strongest way the server offers), user-pass (the protocol's own command), oauth2, or a SASL mechanism, which never gives way to another: plain, login, cram-md5, scram-sha-1, scram-sha-256, the last two also with -plus."`
-	After       string        `enum:"leave,delete,move" default:"leave" help:"What happens to a message at the remote server once its destination accepted it: ${enum}."`
-	Provider    string        `name:"oauth-provider" placeholder:"NAME" help:"With --auth oauth2: google, microsoft or another provider of this installation."`
-	APOP        bool          `name:"apop" help:"POP3: sign in with APOP only."`
-	LenientDot  bool          `help:"POP3: also take a dot at the end of the last line as the end of a message, once the server falls silent (Exchange 2000)."`
-	OnIndexLoss string        `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
-	Inactive    bool          `help:"Do not fetch it yet."`
+	Ref    Ref `arg:"" name:"domain/name" help:"The account's domain and its name in it."`
+	Source `embed:""`
+
+	ForwardTo   string `required:"" placeholder:"ADDRESS" help:"Local address that gets the mail."`
+	OnIndexLoss string `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
+	Inactive    bool   `help:"Do not fetch it yet."`
 
 	Policy      `embed:""`
 	Certificate `embed:""`
@@ -50,12 +43,13 @@ type AccountAddCmd struct {
 // Help shows examples.
 func (*AccountAddCmd) Help() string {
 	return `Examples:
-  mailferry account add example.com/gmail-alice --protocol imap --host imap.gmail.com --tls direct \
-      --username alice@gmail.com --forward-to alice@example.com
+  mailferry account add example.com/gmail-alice --address alice@gmail.com --forward-to alice@example.com
+  mailferry account add example.com/web-alice --address alice@web.de --protocol pop3 --forward-to alice@example.com
   pass show isp | mailferry account add example.com/isp --protocol pop3 --host pop.isp.net \
       --username alice --forward-to alice@example.com --after delete --interval 5m --password-stdin
 
-Without --password-file or --password-stdin the password is asked for.`
+Without --password-file or --password-stdin the password is asked for. 'mailferry account test' with the same flags
+tries it first.`
 }
 
 // Run adds the account.
@@ -64,29 +58,31 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	a := account.Account{
-		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, Protocol: account.Protocol(c.Protocol),
-		Host: c.Host, Username: c.Username, TLS: account.TLSMode(c.TLS), APOP: c.APOP, Auth: account.Auth(c.Auth), OAuthProvider: c.Provider, LenientDot: c.LenientDot, ForwardTo: c.ForwardTo,
-		Interval: c.Interval, After: account.After(c.After), OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
+	if err := c.Source.check(); err != nil {
+		return err
 	}
+	a := account.Account{
+		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, ForwardTo: c.ForwardTo, OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
+	}
+	c.Source.apply(&a)
 	c.Policy.apply(&a)
 	if err := c.Certificate.apply(&a); err != nil {
 		return err
 	}
-	var password string
-	if a.Auth != account.OAuth2 {
-		if password, err = c.Password.read(env, c.Ref.String()); err != nil {
-			return err
-		}
+	password, err := c.Source.password(env, &c.Password, a)
+	if err != nil {
+		return err
 	}
-	res, err := to.accounts.CreateAccount(ctx, &mailferryv1.CreateAccountRequest{Account: a.Proto(), Password: password})
+	res, err := to.accounts.CreateAccount(ctx, &mailferryv1.CreateAccountRequest{
+		Account: a.Proto(), Password: password, Address: c.Address, Provider: c.Preset,
+	})
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		return printJSON(env.Stdout, res.GetAccount())
 	}
-	if a.Auth == account.OAuth2 {
+	if res.GetAccount().GetAuth() == mailferryv1.AuthMethod_AUTH_METHOD_OAUTH2 {
 		_, _ = fmt.Fprintf(env.Stdout, "added account %s; ask its owner for consent with 'mailferry account consent %s'\n", c.Ref, c.Ref)
 		return nil
 	}

@@ -24,14 +24,15 @@ import (
 
 // Commands are the client commands, to be embedded in a kong command line with `embed:""`.
 type Commands struct {
-	Account  AccountCmd  `cmd:"" group:"client" help:"Add, list, show, edit and remove remote accounts."`
-	Fetch    FetchCmd    `cmd:"" group:"client" help:"Fetch now (Connect Now) and watch the run live."`
-	Runs     RunsCmd     `cmd:"" group:"client" help:"Show the last runs of an account."`
-	Status   StatusCmd   `cmd:"" group:"client" help:"Show what the fleet is doing and whether its parts answer."`
-	Index    IndexCmd    `cmd:"" group:"client" help:"Reset the record of what was collected."`
-	Domain   DomainCmd   `cmd:"" group:"client" help:"Add, list, edit and remove domains."`
-	Settings SettingsCmd `cmd:"" group:"client" help:"Show and set what holds for all accounts."`
-	Dead     DeadCmd     `cmd:"" group:"client" help:"Inspect, retry and drop what could not be delivered."`
+	Account   AccountCmd   `cmd:"" group:"client" help:"Add, test, list, show, edit and remove remote accounts."`
+	Fetch     FetchCmd     `cmd:"" group:"client" help:"Fetch now (Connect Now) and watch the run live."`
+	Runs      RunsCmd      `cmd:"" group:"client" help:"Show the last runs of an account."`
+	Status    StatusCmd    `cmd:"" group:"client" help:"Show what the fleet is doing and whether its parts answer."`
+	Index     IndexCmd     `cmd:"" group:"client" help:"Reset the record of what was collected."`
+	Domain    DomainCmd    `cmd:"" group:"client" help:"Add, list, edit and remove domains."`
+	Settings  SettingsCmd  `cmd:"" group:"client" help:"Show and set what holds for all accounts."`
+	Providers ProvidersCmd `cmd:"" group:"client" help:"Show the mail providers whose servers an address is enough for."`
+	Dead      DeadCmd      `cmd:"" group:"client" help:"Inspect, retry and drop what could not be delivered."`
 }
 
 // Env is where the commands run: their streams, terminal and clock. Commands get it from kong as *Env.

@@ -37,6 +37,17 @@ func TestGolden(t *testing.T) {
 		{"account-remove", "account remove example.com/gmail-alice --yes", 0},
 		{"account-remove-no-terminal", "account remove example.com/gmail-alice", 2},
 		{"account-add-no-password", "account add a.example/x --protocol pop3 --host h --username u --forward-to u@a.example", 2},
+		{"account-add-too-little", "account add a.example/x --protocol pop3 --forward-to u@a.example", 2},
+		{"account-test", "account test example.com/gmail-alice", 0},
+		{"account-test-json", "account test example.com/gmail-alice --json", 0},
+		{"account-test-failed", "account test example.com/isp", 1},
+		{"account-test-new", "account test example.com/nobody --address alice@outlook.com --examples 2", 0},
+		{"account-test-too-little", "account test example.com/nobody --host h", 2},
+		{"account-test-no-password", "account test example.com/nobody --address alice@gmail.com", 2},
+		{"providers", "providers", 0},
+		{"providers-show", "providers show google", 0},
+		{"providers-show-json", "providers show alice@gmail.com --json", 0},
+		{"help-account-test", "account test --help", 0},
 		{"bad-ref", "account show gmail-alice", 2},
 		{"bad-command", "acount list", 2},
 		{"index-reset", "index reset example.com/gmail-alice -y", 0},
@@ -188,7 +199,7 @@ func TestThePasswordComesFromAFileStdinOrTheTerminal(t *testing.T) {
 				t.Errorf("the password is printed: %+v", r)
 			}
 			if a := f.created.GetAccount(); tt.code == 0 && (!a.GetActive() || a.GetInterval().AsDuration() != 5*time.Minute ||
-				a.GetAfter() != mailferryv1.AfterCollection_AFTER_COLLECTION_DELETE || a.GetTls() != mailferryv1.TlsMode_TLS_MODE_DETECT) {
+				a.GetAfter() != mailferryv1.AfterCollection_AFTER_COLLECTION_DELETE || a.GetTls() != mailferryv1.TlsMode_TLS_MODE_UNSPECIFIED) {
 				t.Errorf("account %v", a)
 			}
 		})

@@ -21,7 +21,7 @@ import (
 )
 
 // callTime bounds a call that does not stream.
-const callTime = time.Minute
+const callTime = 90 * time.Second
 
 // Client says how to reach control. It is embedded in every command.
 type Client struct {

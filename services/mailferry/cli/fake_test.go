@@ -35,6 +35,7 @@ type fake struct {
 	mailferryv1connect.UnimplementedDeadServiceHandler
 
 	created  *mailferryv1.CreateAccountRequest
+	tested   *mailferryv1.TestAccountRequest
 	updated  []*mailferryv1.UpdateAccountRequest
 	settings *mailferryv1.PutSettingsRequest
 	domain   *mailferryv1.PutDomainRequest

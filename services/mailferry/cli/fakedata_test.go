@@ -206,3 +206,42 @@ func (f *fake) RetryDead(_ context.Context, r *mailferryv1.RetryDeadRequest) (*m
 func (f *fake) DropDead(context.Context, *mailferryv1.DropDeadRequest) (*mailferryv1.DropDeadResponse, error) {
 	return &mailferryv1.DropDeadResponse{}, nil
 }
+
+func (f *fake) TestAccount(_ context.Context, r *mailferryv1.TestAccountRequest) (*mailferryv1.TestAccountResponse, error) {
+	f.tested = r
+	out := &mailferryv1.TestAccountResponse{Account: alice(), Report: &mailferryv1.TestReport{
+		Worker: "w1/17", Took: durationpb.New(1234 * time.Millisecond), Address: "192.0.2.1:993", Tls: "TLS 1.3", TlsMode: "direct",
+		Certificate: &mailferryv1.Certificate{
+			Subject: "CN=imap.gmail.com", Issuer: "CN=WR2,O=Google Trust Services,C=US", Names: []string{"imap.gmail.com"},
+			NotBefore: at(-30 * 24 * time.Hour), NotAfter: at(30 * 24 * time.Hour), Pin: "ab01",
+		},
+		Capabilities: []string{"IMAP4REV1", "AUTH=PLAIN"}, Mechanism: "PLAIN", Messages: 40, Octets: 123_456,
+		Warnings: []string{"the server's certificate expires soon"},
+		Fetch: &mailferryv1.TestShare{Messages: 3, Octets: 6000, Examples: []*mailferryv1.TestMessage{
+			{Mailbox: "INBOX", Uid: 71, Size: 2000}, {Mailbox: "INBOX", Uid: 72, Size: 2000},
+		}},
+		NotFetched: []*mailferryv1.TestCount{{Why: "collected already", Messages: 36}, {Why: "passed over for good", Messages: 1}},
+		Stay:       []*mailferryv1.TestCount{{Why: "mail is left at the remote server", Messages: 40}},
+	}}
+	if r.GetRef().GetName() == "isp" {
+		out.Account, out.Notes = bob(), []string{"access by POP3 has to be switched on"}
+		out.Report = &mailferryv1.TestReport{
+			Fault: authFault(), Worker: "w1/17", Took: durationpb.New(time.Second), Address: "192.0.2.2:1110", Tls: "none", Capabilities: []string{"TOP", "UIDL"},
+		}
+	}
+	return out, nil
+}
+
+func (f *fake) ListProviders(_ context.Context, r *mailferryv1.ListProvidersRequest) (*mailferryv1.ListProvidersResponse, error) {
+	google := &mailferryv1.Provider{
+		Name: "google", Title: "Gmail", Domains: []string{"gmail.com", "googlemail.com", "a.example", "b.example"}, Username: "address", Oauth: "google",
+		Imap:  &mailferryv1.Endpoint{Host: "imap.gmail.com", Port: 993, Tls: mailferryv1.TlsMode_TLS_MODE_DIRECT, Idle: durationpb.New(9 * time.Minute)},
+		Pop3:  &mailferryv1.Endpoint{Host: "pop.gmail.com", Port: 995, Tls: mailferryv1.TlsMode_TLS_MODE_DIRECT, MinInterval: durationpb.New(10 * time.Minute), Notes: []string{"switch it on"}},
+		Notes: []string{"it takes an app password"},
+	}
+	if r.GetName() != "" || r.GetAddress() != "" {
+		return &mailferryv1.ListProvidersResponse{Providers: []*mailferryv1.Provider{google}}, nil
+	}
+	strato := &mailferryv1.Provider{Name: "strato", Imap: &mailferryv1.Endpoint{Host: "imap.strato.de"}}
+	return &mailferryv1.ListProvidersResponse{Providers: []*mailferryv1.Provider{google, strato}}, nil
+}

@@ -54,6 +54,9 @@ const (
 	// AccountServiceDeleteAccountProcedure is the fully-qualified name of the AccountService's
 	// DeleteAccount RPC.
 	AccountServiceDeleteAccountProcedure = "/mailferry.v1.AccountService/DeleteAccount"
+	// AccountServiceTestAccountProcedure is the fully-qualified name of the AccountService's
+	// TestAccount RPC.
+	AccountServiceTestAccountProcedure = "/mailferry.v1.AccountService/TestAccount"
 	// AccountServiceStartConsentProcedure is the fully-qualified name of the AccountService's
 	// StartConsent RPC.
 	AccountServiceStartConsentProcedure = "/mailferry.v1.AccountService/StartConsent"
@@ -82,6 +85,9 @@ const (
 	// FleetServicePutSettingsProcedure is the fully-qualified name of the FleetService's PutSettings
 	// RPC.
 	FleetServicePutSettingsProcedure = "/mailferry.v1.FleetService/PutSettings"
+	// FleetServiceListProvidersProcedure is the fully-qualified name of the FleetService's
+	// ListProviders RPC.
+	FleetServiceListProvidersProcedure = "/mailferry.v1.FleetService/ListProviders"
 	// DeadServiceListDeadProcedure is the fully-qualified name of the DeadService's ListDead RPC.
 	DeadServiceListDeadProcedure = "/mailferry.v1.DeadService/ListDead"
 	// DeadServiceGetDeadProcedure is the fully-qualified name of the DeadService's GetDead RPC.
@@ -99,6 +105,9 @@ type AccountServiceClient interface {
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
 	DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error)
+	// TestAccount signs in and looks, without collecting, marking or deleting anything. A test that failed is an answer
+	// with a fault, not an error. It takes up to a minute and a half.
+	TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error)
 	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
 	// the last one that it is given. Who does not wait may hang up after the first.
 	StartConsent(context.Context, *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error)
@@ -149,6 +158,12 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(accountServiceMethods.ByName("DeleteAccount")),
 			connect.WithClientOptions(opts...),
 		),
+		testAccount: connect.NewClient[v1.TestAccountRequest, v1.TestAccountResponse](
+			httpClient,
+			baseURL+AccountServiceTestAccountProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("TestAccount")),
+			connect.WithClientOptions(opts...),
+		),
 		startConsent: connect.NewClient[v1.StartConsentRequest, v1.StartConsentResponse](
 			httpClient,
 			baseURL+AccountServiceStartConsentProcedure,
@@ -171,6 +186,7 @@ type accountServiceClient struct {
 	listAccounts  *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
 	updateAccount *connect.Client[v1.UpdateAccountRequest, v1.UpdateAccountResponse]
 	deleteAccount *connect.Client[v1.DeleteAccountRequest, v1.DeleteAccountResponse]
+	testAccount   *connect.Client[v1.TestAccountRequest, v1.TestAccountResponse]
 	startConsent  *connect.Client[v1.StartConsentRequest, v1.StartConsentResponse]
 	resetIndex    *connect.Client[v1.ResetIndexRequest, v1.ResetIndexResponse]
 }
@@ -220,6 +236,15 @@ func (c *accountServiceClient) DeleteAccount(ctx context.Context, req *v1.Delete
 	return nil, err
 }
 
+// TestAccount calls mailferry.v1.AccountService.TestAccount.
+func (c *accountServiceClient) TestAccount(ctx context.Context, req *v1.TestAccountRequest) (*v1.TestAccountResponse, error) {
+	response, err := c.testAccount.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // StartConsent calls mailferry.v1.AccountService.StartConsent.
 func (c *accountServiceClient) StartConsent(ctx context.Context, req *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error) {
 	return c.startConsent.CallServerStream(ctx, connect.NewRequest(req))
@@ -241,6 +266,9 @@ type AccountServiceHandler interface {
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
 	DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error)
+	// TestAccount signs in and looks, without collecting, marking or deleting anything. A test that failed is an answer
+	// with a fault, not an error. It takes up to a minute and a half.
+	TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error)
 	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
 	// the last one that it is given. Who does not wait may hang up after the first.
 	StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error
@@ -287,6 +315,12 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		connect.WithSchema(accountServiceMethods.ByName("DeleteAccount")),
 		connect.WithHandlerOptions(opts...),
 	)
+	accountServiceTestAccountHandler := connect.NewUnaryHandlerSimple(
+		AccountServiceTestAccountProcedure,
+		svc.TestAccount,
+		connect.WithSchema(accountServiceMethods.ByName("TestAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
 	accountServiceStartConsentHandler := connect.NewServerStreamHandlerSimple(
 		AccountServiceStartConsentProcedure,
 		svc.StartConsent,
@@ -311,6 +345,8 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 			accountServiceUpdateAccountHandler.ServeHTTP(w, r)
 		case AccountServiceDeleteAccountProcedure:
 			accountServiceDeleteAccountHandler.ServeHTTP(w, r)
+		case AccountServiceTestAccountProcedure:
+			accountServiceTestAccountHandler.ServeHTTP(w, r)
 		case AccountServiceStartConsentProcedure:
 			accountServiceStartConsentHandler.ServeHTTP(w, r)
 		case AccountServiceResetIndexProcedure:
@@ -342,6 +378,10 @@ func (UnimplementedAccountServiceHandler) UpdateAccount(context.Context, *v1.Upd
 
 func (UnimplementedAccountServiceHandler) DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.DeleteAccount is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.TestAccount is not implemented"))
 }
 
 func (UnimplementedAccountServiceHandler) StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error {
@@ -494,6 +534,8 @@ type FleetServiceClient interface {
 	DeleteDomain(context.Context, *v1.DeleteDomainRequest) (*v1.DeleteDomainResponse, error)
 	GetSettings(context.Context, *v1.GetSettingsRequest) (*v1.GetSettingsResponse, error)
 	PutSettings(context.Context, *v1.PutSettingsRequest) (*v1.PutSettingsResponse, error)
+	// ListProviders answers the mail providers that are known: they fill in what an address does not say.
+	ListProviders(context.Context, *v1.ListProvidersRequest) (*v1.ListProvidersResponse, error)
 }
 
 // NewFleetServiceClient constructs a client for the mailferry.v1.FleetService service. By default,
@@ -546,17 +588,25 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(fleetServiceMethods.ByName("PutSettings")),
 			connect.WithClientOptions(opts...),
 		),
+		listProviders: connect.NewClient[v1.ListProvidersRequest, v1.ListProvidersResponse](
+			httpClient,
+			baseURL+FleetServiceListProvidersProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("ListProviders")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // fleetServiceClient implements FleetServiceClient.
 type fleetServiceClient struct {
-	getStatus    *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	listDomains  *connect.Client[v1.ListDomainsRequest, v1.ListDomainsResponse]
-	putDomain    *connect.Client[v1.PutDomainRequest, v1.PutDomainResponse]
-	deleteDomain *connect.Client[v1.DeleteDomainRequest, v1.DeleteDomainResponse]
-	getSettings  *connect.Client[v1.GetSettingsRequest, v1.GetSettingsResponse]
-	putSettings  *connect.Client[v1.PutSettingsRequest, v1.PutSettingsResponse]
+	getStatus     *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	listDomains   *connect.Client[v1.ListDomainsRequest, v1.ListDomainsResponse]
+	putDomain     *connect.Client[v1.PutDomainRequest, v1.PutDomainResponse]
+	deleteDomain  *connect.Client[v1.DeleteDomainRequest, v1.DeleteDomainResponse]
+	getSettings   *connect.Client[v1.GetSettingsRequest, v1.GetSettingsResponse]
+	putSettings   *connect.Client[v1.PutSettingsRequest, v1.PutSettingsResponse]
+	listProviders *connect.Client[v1.ListProvidersRequest, v1.ListProvidersResponse]
 }
 
 // GetStatus calls mailferry.v1.FleetService.GetStatus.
@@ -613,6 +663,15 @@ func (c *fleetServiceClient) PutSettings(ctx context.Context, req *v1.PutSetting
 	return nil, err
 }
 
+// ListProviders calls mailferry.v1.FleetService.ListProviders.
+func (c *fleetServiceClient) ListProviders(ctx context.Context, req *v1.ListProvidersRequest) (*v1.ListProvidersResponse, error) {
+	response, err := c.listProviders.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // FleetServiceHandler is an implementation of the mailferry.v1.FleetService service.
 type FleetServiceHandler interface {
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
@@ -621,6 +680,8 @@ type FleetServiceHandler interface {
 	DeleteDomain(context.Context, *v1.DeleteDomainRequest) (*v1.DeleteDomainResponse, error)
 	GetSettings(context.Context, *v1.GetSettingsRequest) (*v1.GetSettingsResponse, error)
 	PutSettings(context.Context, *v1.PutSettingsRequest) (*v1.PutSettingsResponse, error)
+	// ListProviders answers the mail providers that are known: they fill in what an address does not say.
+	ListProviders(context.Context, *v1.ListProvidersRequest) (*v1.ListProvidersResponse, error)
 }
 
 // NewFleetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -669,6 +730,13 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(fleetServiceMethods.ByName("PutSettings")),
 		connect.WithHandlerOptions(opts...),
 	)
+	fleetServiceListProvidersHandler := connect.NewUnaryHandlerSimple(
+		FleetServiceListProvidersProcedure,
+		svc.ListProviders,
+		connect.WithSchema(fleetServiceMethods.ByName("ListProviders")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/mailferry.v1.FleetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case FleetServiceGetStatusProcedure:
@@ -683,6 +751,8 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 			fleetServiceGetSettingsHandler.ServeHTTP(w, r)
 		case FleetServicePutSettingsProcedure:
 			fleetServicePutSettingsHandler.ServeHTTP(w, r)
+		case FleetServiceListProvidersProcedure:
+			fleetServiceListProvidersHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -714,6 +784,10 @@ func (UnimplementedFleetServiceHandler) GetSettings(context.Context, *v1.GetSett
 
 func (UnimplementedFleetServiceHandler) PutSettings(context.Context, *v1.PutSettingsRequest) (*v1.PutSettingsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.FleetService.PutSettings is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) ListProviders(context.Context, *v1.ListProvidersRequest) (*v1.ListProvidersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.FleetService.ListProviders is not implemented"))
 }
 
 // DeadServiceClient is a client for the mailferry.v1.DeadService service.
