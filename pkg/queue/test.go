@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
@@ -30,8 +31,8 @@ func (q *Queue) Test(ctx context.Context, j *mailferryv1.TestJob) (*mailferryv1.
 		return nil, fault.New(fault.Internal, op, err)
 	}
 	tooBusy := time.Now().Add(busyFor)
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, maxPause) {
-		if err := q.online(); err != nil {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, jsapi.MaxPause) {
+		if err := jsapi.Online(q.nc); err != nil {
 			return nil, fault.New(fault.Unavailable, op, err)
 		}
 		var a mailferryv1.TestAnswer
@@ -48,7 +49,7 @@ func (q *Queue) Test(ctx context.Context, j *mailferryv1.TestJob) (*mailferryv1.
 		case a.GetReport() != nil:
 			return a.GetReport(), nil
 		}
-		if time.Now().After(tooBusy) || !sleep(ctx, pause) {
+		if time.Now().After(tooBusy) || !jsapi.Sleep(ctx, pause) {
 			return nil, fault.Errorf(fault.Throttled, op, "the workers have as many tests to do as they take")
 		}
 	}
