@@ -204,7 +204,7 @@ func TestLostProgressHoldsNobodyUp(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if err := h.due.Settle(ctx, c.AccountUID, fault.None, time.Time{}, time.Now()); err != nil {
+		if err := h.due.Settle(ctx, c.AccountUID, fault.None, time.Time{}, time.Now()); err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
 		h.ack(ctx, c)
@@ -308,12 +308,12 @@ func TestManyAreFetchedThroughASmallWindow(t *testing.T) {
 		k := runs.Add(1)
 		if k%20 == 0 {
 			n, err := h.queue.Pending(ctx)
-			if err != nil {
+			if err != nil && ctx.Err() == nil { // a run that was queued again may outlive the test
 				t.Error(err)
 			}
 			queued.Store(max(queued.Load(), int64(n)))
 		}
-		if err := h.due.Settle(ctx, c.AccountUID, fault.None, time.Time{}, time.Now()); err != nil {
+		if err := h.due.Settle(ctx, c.AccountUID, fault.None, time.Time{}, time.Now()); err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
 		switch {
