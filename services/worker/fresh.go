@@ -186,12 +186,9 @@ func (r *run) lastDays(ctx context.Context) (map[itemHandle]bool, error) {
 
 // admit applies the account's limits to what is new: it returns what is fetched in this run.
 func (r *run) admit(ctx context.Context, fresh []candidate) ([]candidate, error) {
-	var today ledger.Day
-	if r.acc.PerDay() {
-		var err error
-		if today, err = r.w.Ledger.Day(ctx, r.acc.UID); err != nil {
-			return nil, err
-		}
+	today, err := r.today(ctx)
+	if err != nil {
+		return nil, err
 	}
 	take, large, left, daily := admitted(r.acc, today, fresh, r.w.cfg.Batch)
 	if daily && (len(take) > 0 || r.claim.Trigger == queue.Manual) { // said once a day, and to who asks
@@ -204,6 +201,14 @@ func (r *run) admit(ctx context.Context, fresh []candidate) ([]candidate, error)
 	}
 	r.report.Skipped, r.report.Left = int64(len(large)), int64(left)
 	return take, r.hold.Skip(ctx, skips)
+}
+
+// today is what was fetched today, where the account has a limit of it.
+func (r *run) today(ctx context.Context) (ledger.Day, error) {
+	if !r.acc.PerDay() {
+		return ledger.Day{}, nil
+	}
+	return r.w.Ledger.Day(ctx, r.acc.UID)
 }
 
 // observe tells the ledger what a complete listing holds, so that it forgets what is gone.

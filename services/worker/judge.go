@@ -75,7 +75,11 @@ func (p *probe) judge(ctx context.Context) error {
 		return err
 	}
 	fresh := slices.DeleteFunc(p.mailbox().fresh(p.held), func(c candidate) bool { return over[handle(c.item)] })
-	take, large, left := admitted(p.acc, fresh, p.w.cfg.Batch)
+	today, err := p.today(ctx)
+	if err != nil {
+		return err
+	}
+	take, large, left, _ := admitted(p.acc, today, fresh, p.w.cfg.Batch)
 	p.notFetched(over, large, left)
 	coming := make(map[itemHandle]bool, len(take))
 	for _, c := range take {
