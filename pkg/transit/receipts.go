@@ -13,8 +13,9 @@ import (
 const (
 	// receiptKeys is how many keys one message takes.
 	receiptKeys = 500
-	// receiptBuffer is how many messages wait for a slow reader; the oldest goes first.
-	receiptBuffer = 256
+	// receiptBuffer is how many keys wait for a slow reader; the oldest go first. An account has far fewer in
+	// flight.
+	receiptBuffer = 64 << 10
 )
 
 // SendReceipt tells whoever follows the account that these keys were accepted by their destination.
@@ -37,21 +38,21 @@ func (t *Transit) SendReceipt(accountUID string, keys ...string) error {
 	return nil
 }
 
-// receipts is a bounded buffer between NATS and a reader.
+// receipts is a bounded buffer between NATS and a reader: what the reader has not taken yet is one slice.
 type receipts struct {
 	mu     sync.Mutex
-	ch     chan []string
+	ch     chan []string // of one
 	closed bool
 }
 
 // Receipts follows the receipts of an account. It listens when it returns; the channel is closed after
-// the returned function was called or ctx has ended. Receipts a slow reader leaves are dropped, oldest
-// first.
+// the returned function was called or ctx has ended. Keys that a slow reader leaves wait for it together; of more
+// than 65,536 the oldest are dropped.
 func (t *Transit) Receipts(ctx context.Context, accountUID string) (<-chan []string, func(), error) {
 	if err := checkTokens("transit receipts", "account uid", accountUID); err != nil {
 		return nil, nil, err
 	}
-	r := &receipts{ch: make(chan []string, receiptBuffer)}
+	r := &receipts{ch: make(chan []string, 1)}
 	sub, err := t.nc.Subscribe(receiptPrefix+accountUID, r.receive)
 	if err != nil {
 		return nil, nil, failure("transit receipts", err)
@@ -75,17 +76,16 @@ func (r *receipts) receive(m *nats.Msg) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for !r.closed {
-		select {
-		case r.ch <- receipt.GetKeys():
-			return
-		default:
-		}
-		select {
-		case <-r.ch:
-		default:
-		}
+	if r.closed {
+		return
 	}
+	keys := receipt.GetKeys()
+	select {
+	case waiting := <-r.ch:
+		keys = append(waiting, keys...)
+	default:
+	}
+	r.ch <- keys[max(0, len(keys)-receiptBuffer):]
 }
 
 func (r *receipts) close() {
