@@ -47,7 +47,7 @@ func (l *Ledger) Reclaim(ctx context.Context, slot Slot, account string) error {
 // bring puts what export answered into the new slot.
 func (l *Ledger) bring(ctx context.Context, to Slot, account string, meta map[string]string, reply []any) error {
 	args := []any{account, meta["active"], meta["move"]}
-	for i := 2; i <= 8; i++ {
+	for i := 2; i <= 9; i++ {
 		words := list(reply, i)
 		args = append(append(args, len(words)), words...)
 	}

@@ -29,7 +29,8 @@
 //	 1. new → marked, [Hold.Mark]: refused for a key that is collected, skipped, parked or deferred, whose
 //	    mark is not the one that was read, or under a live lease. The mark counts the attempts to fetch; one
 //	    too many parks the key. [Hold.Unmark] gives an attempt back: the message is not in TRANSIT.
-//	 2. new → skipped, [Hold.Skip]: passed over on purpose; never fetched, deleted or aged.
+//	 2. new → skipped, [Hold.Skip]: passed over on purpose; never fetched, deleted or aged. new → collected,
+//	    [Hold.Match]: it was accepted under another key, as [Hold.Storm] and its digests tell.
 //	 3. marked → leased, [Ledger.Take]: a delivery alone may hand the message over. A message without a mark,
 //	    or with one of an older epoch, is adopted under the current epoch. The mark counts deliveries that
 //	    took it and neither gave it back ([Ledger.Return]) nor ended it: one too many is Taken.Poison.

@@ -57,6 +57,7 @@ type Index struct {
 	states  map[string]keyState
 	marks   map[string]Mark
 	missing map[string]missing
+	storm   bool
 }
 
 // boxSets are the UID sets of one IMAP mailbox.
@@ -108,6 +109,8 @@ func (ix *Index) readMeta(field, s string) {
 		ix.epoch = s
 	case "listing":
 		ix.listing = uint32(n)
+	case "storm":
+		ix.storm = true
 	case "entries":
 		ix.entries = n
 	case "skipped":

@@ -116,6 +116,9 @@ func (k *Keyer) Content(digest []byte) Key {
 	return keyOf(string(b))
 }
 
+// Identity returns the 8 octets by which a message is known again, from a digest of its header.
+func (k *Keyer) Identity(digest []byte) []byte { return k.sum("identity", digest)[:8] }
+
 // IMAP returns the key of an IMAP message.
 func (k *Keyer) IMAP(mailbox string, validity, uid uint32) Key {
 	return keyOf(imapRaw([4]byte(k.sum("mailbox", []byte(mailbox))), validity, uid))

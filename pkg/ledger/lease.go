@@ -18,6 +18,8 @@ type TakeRequest struct {
 	Epoch        string
 	Key          Key
 	Size, Listed int64
+	// Identity is Keyer.Identity of the message, empty if it is not known; the commit keeps it.
+	Identity []byte
 	// Holder says who asks, for those who look into Redis.
 	Holder string
 }
@@ -71,6 +73,8 @@ type Lease struct {
 	Token  string
 	Listed int64
 
+	identity []byte
+
 	now    func() time.Time
 	mu     sync.Mutex
 	slot   Slot
@@ -109,7 +113,7 @@ func (l *Ledger) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	if err != nil {
 		return Taken{}, err
 	}
-	lease := &Lease{Account: req.Account, Key: req.Key, Token: nonce(), Listed: max(req.Listed, 0), now: l.now, slot: req.Slot}
+	lease := &Lease{Account: req.Account, Key: req.Key, Token: nonce(), Listed: max(req.Listed, 0), identity: req.Identity, now: l.now, slot: req.Slot}
 	if word(req.Holder) {
 		lease.Token += "." + req.Holder
 	}
@@ -201,7 +205,7 @@ func (l *Ledger) Commit(ctx context.Context, le *Lease) (wrote bool, err error) 
 		return false, err
 	}
 	reply, err := follow("ledger commit", le, func(slot Slot) ([]any, error) {
-		return l.commits.do(ctx, line{slot, le.Account}, le.Token, raw, le.Epoch, FoldSize(le.Listed), le.Listed)
+		return l.commits.do(ctx, line{slot, le.Account}, le.Token, raw, le.Epoch, FoldSize(le.Listed), le.Listed, le.identity)
 	})
 	if errors.Is(err, ErrLeaseLost) {
 		return false, nil

@@ -21,6 +21,7 @@ type Config struct {
 
 	Waiter   time.Duration // how long a waiter that does not try again keeps its place; default 60 s
 	Grace    time.Duration // how long a vanished key stays in the index; default 7 days
+	Digests  int           // messages of an account that are known again after a UID storm; default 50,000
 	Listings int           // and for how many complete listings without it; default 3
 	Ghost    time.Duration // how long copies of a key that left the index are repeats; default 6 h
 	Grave    time.Duration // life of tombstones and signposts; default 90 days
@@ -42,6 +43,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Grave, 90*24*time.Hour)
 	if c.MaxAttempts <= 0 {
 		c.MaxAttempts = 5
+	}
+	if c.Digests <= 0 {
+		c.Digests = 50_000
 	}
 	if c.Listings <= 0 {
 		c.Listings = 3
@@ -71,7 +75,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Ledger {
 	l := &Ledger{rdb: rdb, cfg: cfg.withDefaults(), scripts: all, now: time.Now}
 	l.offset.Store(cfg.Offset.Milliseconds())
 	l.takes = l.together("take", l.cfg.DeliveryLease.Milliseconds(), l.cfg.MaxAttempts)
-	l.commits = l.together("commit")
+	l.commits = l.together("commit", (l.cfg.Digests+chunkSize-1)/chunkSize)
 	return l
 }
 

@@ -29,8 +29,8 @@ func (h *house) commitAll(account, epoch string, n int, key func(i int) Key) {
 	script := h.scripts["commit"]
 	h.ok(script.Load(context.Background(), h.rdb).Err())
 	for i := range n {
-		script.EvalSha(context.Background(), pipe, h.slot.accountKeys(account), h.offset.Load(), h.cfg.KeyID, "t", key(i).raw(), epoch,
-			FoldSize(int64(1000+i)), 1000+i)
+		script.EvalSha(context.Background(), pipe, append(h.slot.accountKeys(account), h.slot.digestsKey(account)), h.offset.Load(), h.cfg.KeyID, 1, "t", key(i).raw(), epoch,
+			FoldSize(int64(1000+i)), 1000+i, "")
 		if i%1000 == 999 || i == n-1 {
 			_, err := pipe.Exec(context.Background())
 			h.ok(err)

@@ -25,7 +25,7 @@ func (h *Hold) Seen(ctx context.Context, listed []Item, complete bool) error {
 	return h.send(ctx, events, "1")
 }
 
-// Reused says that unique-ids which are collected name other messages now: they are new.
+// Reused says that unique-ids which are collected or deleting name other messages now: they are new.
 func (h *Hold) Reused(ctx context.Context, keys []Key) error {
 	if len(keys) == 0 {
 		return nil
@@ -36,7 +36,11 @@ func (h *Hold) Reused(ctx context.Context, keys []Key) error {
 		if err != nil {
 			return err
 		}
-		events = append(events, event{"U", raw})
+		what := "U"
+		if h.Index().state(raw) == StateDeleting {
+			what = "N"
+		}
+		events = append(events, event{what, raw})
 	}
 	return h.send(ctx, events, "0")
 }

@@ -53,7 +53,7 @@ func (s Slot) accountKeys(account string) []string {
 // workerKeys are the keys a worker needs. alone is set where a lock is the account's and not the mailbox's.
 func (s Slot) workerKeys(account string, alone bool) []string {
 	return append(s.accountKeys(account), s.lockKey(account, alone),
-		s.key(account+":vanished"), s.accountsKey(), s.key("waiters"))
+		s.key(account+":vanished"), s.accountsKey(), s.key("waiters"), s.digestsKey(account))
 }
 
 func (s Slot) lockKey(account string, alone bool) string {
@@ -62,5 +62,8 @@ func (s Slot) lockKey(account string, alone bool) string {
 	}
 	return s.key("lock")
 }
+
+// digestsKey is the eleventh key of a worker, and the seventh of a commit.
+func (s Slot) digestsKey(account string) string { return s.key(account + ":digests") }
 
 func (s Slot) accountsKey() string { return s.key("accounts") }

@@ -105,7 +105,7 @@ func (t *together) send(ctx context.Context, at line, batch []*call) {
 	for _, c := range batch {
 		args = append(args, c.args...)
 	}
-	reply, err := t.l.run(ctx, t.name, at.slot.accountKeys(at.account), args...)
+	reply, err := t.l.run(ctx, t.name, append(at.slot.accountKeys(at.account), at.slot.digestsKey(at.account)), args...)
 	for i, c := range batch {
 		switch {
 		case err != nil:

@@ -112,16 +112,21 @@ type Item struct {
 
 // Skip passes messages over on purpose. What is collected, parked or marked stays what it is.
 func (h *Hold) Skip(ctx context.Context, items []Item) error {
+	return h.pass(ctx, "skip", items)
+}
+
+// pass runs a script for the keys and folded sizes of items.
+func (h *Hold) pass(ctx context.Context, script string, items []Item) error {
 	return batches(len(items), maxBatch, func(from, to int) error {
 		var args []any
 		for _, it := range items[from:to] {
-			raw, err := rawOf("ledger skip", it.Key)
+			raw, err := rawOf("ledger "+script, it.Key)
 			if err != nil {
 				return err
 			}
 			args = append(args, raw, FoldSize(it.Listed))
 		}
-		_, err := h.run(ctx, "skip", args...)
+		_, err := h.run(ctx, script, args...)
 		return err
 	})
 }

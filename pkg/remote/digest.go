@@ -59,6 +59,21 @@ func MessageDigest(r io.Reader) ([]byte, error) {
 	return d.h.Sum(nil), nil
 }
 
+// Identity returns the digest by which a message is known again under another unique-id or UID: that of its
+// header as in [HeaderDigest], also of one without a Received field that has a Message-ID (RFC 5322 §3.6.4): it
+// is weak then, for a message and what was made of it may share it, and counts only beside an equal size.
+// [ErrAnonymous] says that the header is not enough.
+func Identity(r io.Reader) (sum []byte, weak bool, err error) {
+	d := newDigest(r)
+	if err := d.header(); err != nil {
+		return nil, false, err
+	}
+	if !d.complete || d.odd || !d.received && !d.id {
+		return nil, false, ErrAnonymous
+	}
+	return d.h.Sum(nil), !d.received, nil
+}
+
 // maxHeader bounds what is taken for a header.
 const maxHeader = 256 << 10
 
@@ -67,6 +82,7 @@ type digest struct {
 	h                       hash.Hash
 	line, field             []byte // the line read last; the field so far, unfolded
 	received, odd, complete bool
+	id                      bool // a Message-ID
 }
 
 func newDigest(r io.Reader) *digest { return &digest{r: bufio.NewReader(r), h: sha256.New()} }
@@ -129,7 +145,12 @@ func (d *digest) flush() {
 	} else if volatile(string(name)) {
 		return
 	}
-	d.received = d.received || string(name) == "received"
+	switch string(name) {
+	case "received":
+		d.received = true
+	case "message-id":
+		d.id = true
+	}
 	d.h.Write(name)
 	d.h.Write([]byte(":"))
 	d.h.Write(bytes.Join(bytes.Fields(value), []byte(" ")))

@@ -96,6 +96,9 @@ func DovecotTokens(introspectionURL, mechanisms string) DovecotOption {
 // OfferTLS makes the server offer TLS, or none, from its next Start on.
 func (d *Dovecot) OfferTLS(on bool) { d.settings.TLS = on }
 
+// Configure appends text to the configuration file, from its next Start on.
+func (d *Dovecot) Configure(text string) { d.settings.Extra += text + "\n" }
+
 // NewDovecot starts a Dovecot that ends with the test.
 func NewDovecot(t testing.TB, opts ...DovecotOption) *Dovecot {
 	t.Helper()

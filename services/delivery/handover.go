@@ -78,7 +78,7 @@ func (h *handover) take(ctx context.Context, slot ledger.Slot) bool {
 	p := h.p
 	t, err := h.d.Ledger.Take(ctx, ledger.TakeRequest{
 		Slot: slot, Account: p.GetAccountUid(), Epoch: p.GetEpoch(), Key: ledger.Key(p.GetKey()),
-		Size: p.GetSize(), Listed: p.GetListedSize(), Holder: h.d.holder,
+		Size: p.GetSize(), Listed: p.GetListedSize(), Identity: p.GetIdentity(), Holder: h.d.holder,
 	})
 	if err != nil {
 		h.log.Warn("take", zap.Error(err))

@@ -18,11 +18,7 @@ import (
 // runs that follow. K keeps the messages at the remote server, D deletes them there. Whatever a row does, at
 // its end every message it wants has arrived once and as it was, one more run changes nothing, and nothing was
 // deleted that had not been accepted.
-var rows = []struct {
-	name    string
-	account func(*account.Account)
-	play    func(*row)
-}{
+var rows = []played{
 	{name: "K link drops inside m3", play: func(r *row) {
 		r.at("m3").cut = true
 		r.run()
@@ -51,6 +47,11 @@ var rows = []struct {
 		r.run()
 		r.has("m1", "m2", "m3")
 		r.drop.change(func() { r.drop.loseQUIT = false })
+		r.reuse("m2", "new")
+	}},
+	{name: "K an old unique-id is used again", play: func(r *row) {
+		r.run()
+		r.has("m1", "m2", "m3")
 		r.reuse("m2", "new")
 	}},
 	{name: "K no UIDL", play: func(r *row) { r.drop.noUIDL = true }},
@@ -115,6 +116,12 @@ var rows = []struct {
 	}},
 }
 
+type played struct {
+	name    string
+	account func(*account.Account)
+	play    func(*row)
+}
+
 // endless lets m2 have no end mark.
 func (r *row) endless() {
 	r.glue("m2")
@@ -135,7 +142,7 @@ func TestMatrix(t *testing.T) {
 	m.startWith("worker", []string{"--answer-timeout", "2s"})
 	m.start("delivery")
 	m.cli = m.control()
-	for i, r := range rows {
+	for i, r := range slices.Concat(rows, stormRows) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			row := m.row(t, fmt.Sprintf("row%d", i), r.name, r.account)
@@ -229,12 +236,16 @@ type row struct {
 	runs  int               // triggered
 	wants map[string][]byte // what is to arrive
 	lost  []string          // but not these
+	lies  []string          // what was put into the maildrop
+	kept  []string          // what stays there, if not all or nothing
 	// doubles is how many may arrive once more.
 	doubles int
+	// twice: each arrives twice, under another key.
+	twice bool
 }
 
 func (m *matrix) row(t *testing.T, name, title string, change func(*account.Account)) *row {
-	r := &row{t: t, m: m, name: name, wants: map[string][]byte{}}
+	r := &row{t: t, m: m, name: name, wants: map[string][]byte{}, lies: []string{"m1", "m2", "m3"}}
 	r.drop = newMaildrop(t, r.letter("m1"), r.letter("m2"), r.letter("m3"))
 	r.drop.onDELE = func(id string) {
 		if m.sink.copies(r.acc.ForwardTo)[id] == 0 {
@@ -278,6 +289,7 @@ func (r *row) reuse(old, name string) {
 	r.drop.change(func() {
 		i := slices.IndexFunc(r.drop.letters, func(l *letter) bool { return l.id == r.id(old) })
 		l.uid = r.drop.letters[i].uid
+		r.lies[slices.Index(r.lies, old)] = name
 		r.drop.letters[i] = l
 	})
 }
@@ -354,12 +366,23 @@ func (r *row) finish() {
 		}
 	}
 	if keep = r.lost; r.acc.After == account.Leave {
-		keep = []string{"m1", "m2", "m3"}
+		keep = r.lies
+	}
+	if r.kept != nil {
+		keep = r.kept
 	}
 	r.run()
 	r.has(names...)
 	r.run() // what was committed after the session of the last run goes now; otherwise nothing happens
-	checkCopies(r.t, r.m.sink, r.acc, seeds, r.doubles)
+	if r.twice {
+		for _, m := range seeds {
+			if n := r.m.sink.copies(r.acc.ForwardTo)[m.ID]; n != 2 {
+				r.t.Errorf("%s arrived %d times, want 2", m.ID, n)
+			}
+		}
+	} else {
+		checkCopies(r.t, r.m.sink, r.acc, seeds, r.doubles)
+	}
 	r.remain(keep...)
 	if c := r.m.counts(r.acc); c.Marked != 0 || c.Parked != len(r.lost) {
 		r.t.Errorf("the index is not settled: %+v", c)

@@ -113,7 +113,9 @@ func (r *run) leaving(ctx context.Context) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.leaving(r.acc, collected, old), nil
+	at := m.leaving(r.acc, collected, old)
+	strange, err := r.strangers(ctx, at)
+	return slices.DeleteFunc(at, func(i int) bool { return strange[i] }), err
 }
 
 func (r *run) mailbox() mailbox { return mailbox{listing: r.listing, keys: r.keys, index: r.index} }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -160,7 +161,7 @@ func (r *run) publish(ctx context.Context, key ledger.Key, got remote.Fetched, p
 	killpoint.Reach("worker.publishing")
 	m := r.message(key, got)
 	f.takeOff(key, got.Item.Size)
-	body := &watched{r: got.Body}
+	body := &watched{r: &headed{r: got.Body, found: func(head []byte) { m.Identity, _, _ = r.w.identity(bytes.NewReader(head)) }}}
 	err := pub.Put(ctx, m, body, func(err error) { f.published(key, m.GetSize(), err) })
 	if err == nil {
 		return nil

@@ -48,7 +48,13 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 			return nil, err
 		}
 	}
+	if err := r.brake(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.observe(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.usedAgain(ctx); err != nil {
 		return nil, err
 	}
 	return r.mailbox().fresh(r.held), nil

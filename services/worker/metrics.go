@@ -16,7 +16,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "mailferry_worker_runs_total", Help: "Runs that ended, by fault kind (empty: none), trigger and protocol.",
 		}, []string{"kind", "trigger", "protocol"}),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mailferry_worker_messages_total", Help: "Messages by what happened: fetched, failed, deleted, parked.",
+			Name: "mailferry_worker_messages_total", Help: "Messages by what happened: fetched, failed, deleted, parked; matched: known again after the server had numbered them anew.",
 		}, []string{"outcome"}),
 		bytes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "mailferry_worker_fetched_bytes_total", Help: "Octets of messages fetched."}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mailferry_worker_run_seconds", Help: "Length of runs.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 12)}),

@@ -48,6 +48,8 @@ type run struct {
 	keys    []ledger.Key // of listing.Items; "" where the message has none
 	index   *ledger.Index
 	held    map[string]bool // keys that TRANSIT held when it was asked
+	// strange says of collected messages of another size, by position, whether they are not known by their header.
+	strange map[int]bool
 	report  *queue.Report
 	show    *progress
 	// failures is the first failure that concerns one message, not the session: the run goes on.

@@ -1,9 +1,9 @@
 --@ use clock account mark
--- KEYS: 11 lock of the account alone. ARGV: 3 account
+-- KEYS: 12 lock of the account alone. ARGV: 3 account
 local shut = closed()
 if shut then return shut end
 local job = ''
-for _, k in ipairs({KEYS[7], KEYS[11]}) do
+for _, k in ipairs({KEYS[7], KEYS[12]}) do
   local l = redis.call('HMGET', k, 'account', 'job', 'until')
   if l[1] == ARGV[3] and tonumber(l[3] or 0) > now then job = l[2] end
 end

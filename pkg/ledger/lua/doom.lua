@@ -1,5 +1,5 @@
 --@ use clock account uidset index guard
--- KEYS: 11.. for each other active account of the slot: meta, index, tail, sets, states
+-- KEYS: 12.. for each other active account of the slot: meta, index, tail, sets, states
 -- ARGV: 3 token 4 epoch 5 own account 6 number of the others, their names, then for each key: raw, folded size, listed, digest
 local no = stale()
 if no then return no end
@@ -8,7 +8,7 @@ local active = redis.call('HGETALL', KEYS[9])
 local want, all = {}, {ix}
 for i = 1, others do
   want[ARGV[6 + i]] = true
-  local k = 10 + (i - 1) * 5
+  local k = 11 + (i - 1) * 5
   all[i + 1] = load(KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5])
 end
 for i = 1, #active, 2 do

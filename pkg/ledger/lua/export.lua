@@ -13,4 +13,6 @@ if active then redis.call('HSET', KEYS[1], 'active', active) end
 redis.call('HDEL', KEYS[9], ARGV[3])
 redis.call('ZREM', KEYS[10], ARGV[3])
 if not ix.epoch then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
-return snapshot()
+local all = snapshot()
+all[#all + 1] = redis.call('HGETALL', KEYS[11])
+return all

@@ -3,19 +3,6 @@
 local no = stale()
 if no then return no end
 
--- open_set makes the UIDVALIDITY of the session the set's: another one is another set.
-local opened = {}
-local function open_set(raw)
-  local box = string.sub(raw, 1, 8)
-  if opened[box] then return end
-  opened[box] = true
-  local name, validity = string.sub(raw, 1, 4), struct.unpack('>I4', raw, 5)
-  if not set(ix, 'c' .. name, validity) then
-    redis.call('HSET', KEYS[4], 'c' .. name, string.format('%.0f;', validity))
-    redis.call('HDEL', KEYS[4], 's' .. name)
-  end
-end
-
 -- What the batch needs is read at once: the whole tail, and the marks and states of its keys.
 local raws = {}
 for i = 7, #ARGV, 4 do raws[#raws + 1] = ARGV[i] end

@@ -4,6 +4,7 @@ local no = stale()
 if no then return no end
 for i = 5, #ARGV, 2 do
   local raw = ARGV[i]
+  if #raw == 12 then open_set(raw) end
   local was, where = lookup(ix, raw)
   local kind = state(raw)
   if not was and kind ~= 'p' and redis.call('HEXISTS', KEYS[6], raw) == 0 then

@@ -130,6 +130,10 @@ func (g *guard) attribute(name string, l *lexer) value {
 		if a.wanted == fetching && !a.body {
 			return g.bodyValue(l)
 		}
+	case "BODY[HEADER]": // handed out as the body: nothing else is asked for
+		if a.wanted == heading && !a.body {
+			return g.bodyValue(l)
+		}
 	}
 	l.rest = begin
 	return a.skip(l)

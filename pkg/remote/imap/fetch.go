@@ -43,6 +43,7 @@ const lastPlain = 2
 // order, and imapclient starts one for each answer that it cannot match.
 type fetch struct {
 	s       *session
+	wanted  phase // a body or a header
 	each    func(remote.Fetched) error
 	waiting map[goimap.UID]remote.Item // not yet given to each
 	queue   []window
@@ -69,20 +70,29 @@ type fetch struct {
 
 // Fetch calls each for every item, as the contract says.
 func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
+	return s.messages(ctx, fetching, items, each)
+}
+
+// Headers asks for BODY.PEEK[HEADER] (RFC 9051 §6.4.5.1).
+func (s *session) Headers(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
+	return s.messages(ctx, heading, items, each)
+}
+
+func (s *session) messages(ctx context.Context, wanted phase, items []remote.Item, each func(remote.Fetched) error) error {
 	const op = "imap fetch"
 	if err := ctx.Err(); err != nil {
 		return fault.Wrap(fault.Canceled, op, context.Cause(ctx))
 	}
 	for _, part := range byMailbox(items) {
-		if err := s.fetchFrom(ctx, part, each); err != nil {
+		if err := s.messagesOf(ctx, wanted, part, each); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fetchFrom is Fetch of messages of one mailbox. One that cannot be opened any more does not end the session.
-func (s *session) fetchFrom(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
+// messagesOf is messages of one mailbox. One that cannot be opened any more does not end the session.
+func (s *session) messagesOf(ctx context.Context, wanted phase, items []remote.Item, each func(remote.Fetched) error) error {
 	if s.selected == nil || s.mailbox != items[0].Mailbox {
 		err := s.open(ctx, items[0].Mailbox, true)
 		if s.lethal(ctx, err) {
@@ -100,7 +110,7 @@ func (s *session) fetchFrom(ctx context.Context, items []remote.Item, each func(
 	}
 	defer s.conn.Watch(ctx)()
 	f := &fetch{
-		s: s, each: each, waiting: make(map[goimap.UID]remote.Item, len(items)),
+		s: s, wanted: wanted, each: each, waiting: make(map[goimap.UID]remote.Item, len(items)),
 		arrived: make(chan message), sent: make(chan struct{}), finished: make(chan window),
 		left: make(chan struct{}, 1),
 	}
@@ -192,7 +202,7 @@ func (f *fetch) start() {
 	if w.alone {
 		f.setOnly(goimap.UID(w.items[0].UID))
 	}
-	f.s.wire.begin(f.s.expect(fetching, len(w.items), f.s.wire.limits.Message))
+	f.s.wire.begin(f.s.expect(f.wanted, len(w.items), f.s.wire.limits.Message))
 	go f.run(w)
 }
 
@@ -202,11 +212,16 @@ func (f *fetch) run(w window) {
 	for _, it := range w.items {
 		set.AddNum(goimap.UID(it.UID))
 	}
+	section := &goimap.FetchItemBodySection{Peek: true}
+	whole := f.wanted == fetching
+	if !whole {
+		section.Specifier = goimap.PartSpecifierHeader
+	}
 	cmd := f.s.client.Fetch(set, &goimap.FetchOptions{
 		UID:          true,
-		InternalDate: w.plain == 0,
-		Flags:        w.plain < lastPlain,
-		BodySection:  []*goimap.FetchItemBodySection{{Peek: true}},
+		InternalDate: whole && w.plain == 0,
+		Flags:        whole && w.plain < lastPlain,
+		BodySection:  []*goimap.FetchItemBodySection{section},
 	})
 	f.sent <- struct{}{}
 	for m := cmd.Next(); m != nil; m = cmd.Next() {

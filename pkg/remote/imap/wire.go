@@ -19,6 +19,7 @@ const (
 	noFetch  phase = iota // none: they are dropped
 	listing               // UID and RFC822.SIZE
 	fetching              // a body
+	heading               // a header
 )
 
 // expectation is what a command may bring.

@@ -52,6 +52,9 @@ type FetchedMessage struct {
 	// Host the message came from, for the Received line.
 	RemoteHost string `protobuf:"bytes,16,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
 	Protocol   string `protobuf:"bytes,17,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Keyed digest of the header, 8 octets: knows the message again under another key; zeroes where the header
+	// does not tell it from others.
+	Identity []byte `protobuf:"bytes,50,opt,name=identity,proto3" json:"identity,omitempty"`
 	// Types that are valid to be assigned to Content:
 	//
 	//	*FetchedMessage_Inline
@@ -208,6 +211,13 @@ func (x *FetchedMessage) GetProtocol() string {
 		return x.Protocol
 	}
 	return ""
+}
+
+func (x *FetchedMessage) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
 }
 
 func (x *FetchedMessage) GetContent() isFetchedMessage_Content {
@@ -405,7 +415,7 @@ var File_mailferry_v1_message_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\xc1\x04\n" +
+	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\xdd\x04\n" +
 	"\x0eFetchedMessage\x12\x1f\n" +
 	"\vaccount_uid\x18\x01 \x01(\tR\n" +
 	"accountUid\x12\x16\n" +
@@ -428,7 +438,8 @@ const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\x05flags\x18\x0f \x03(\tR\x05flags\x12\x1f\n" +
 	"\vremote_host\x18\x10 \x01(\tR\n" +
 	"remoteHost\x12\x1a\n" +
-	"\bprotocol\x18\x11 \x01(\tR\bprotocol\x12\x18\n" +
+	"\bprotocol\x18\x11 \x01(\tR\bprotocol\x12\x1a\n" +
+	"\bidentity\x182 \x01(\fR\bidentity\x12\x18\n" +
 	"\x06inline\x18\x12 \x01(\fH\x00R\x06inline\x12\x18\n" +
 	"\x06object\x18\x13 \x01(\tH\x00R\x06objectB\t\n" +
 	"\acontent\"\xac\x02\n" +

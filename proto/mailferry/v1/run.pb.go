@@ -123,7 +123,9 @@ type RunReport struct {
 	Skipped int64 `protobuf:"varint,32,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	Left    int64 `protobuf:"varint,33,opt,name=left,proto3" json:"left,omitempty"`
 	// What else the reader should know, a sentence each.
-	Notes         []string `protobuf:"bytes,34,rep,name=notes,proto3" json:"notes,omitempty"`
+	Notes []string `protobuf:"bytes,34,rep,name=notes,proto3" json:"notes,omitempty"`
+	// Messages known again after the server had numbered them anew: they are passed over.
+	Matched       int64 `protobuf:"varint,50,opt,name=matched,proto3" json:"matched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -326,6 +328,13 @@ func (x *RunReport) GetNotes() []string {
 	return nil
 }
 
+func (x *RunReport) GetMatched() int64 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
 // Progress is the live state of a run, sent while it lasts and once when it has ended.
 type Progress struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -441,7 +450,7 @@ var File_mailferry_v1_run_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xd8\x05\n" +
+	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xf2\x05\n" +
 	"\tRunReport\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1f\n" +
@@ -470,7 +479,8 @@ const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\x05moved\x18\x1f \x01(\x03R\x05moved\x12\x18\n" +
 	"\askipped\x18  \x01(\x03R\askipped\x12\x12\n" +
 	"\x04left\x18! \x01(\x03R\x04left\x12\x14\n" +
-	"\x05notes\x18\" \x03(\tR\x05notes\"\x95\x02\n" +
+	"\x05notes\x18\" \x03(\tR\x05notes\x12\x18\n" +
+	"\amatched\x182 \x01(\x03R\amatched\"\x95\x02\n" +
 	"\bProgress\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1f\n" +
 	"\vaccount_uid\x18\x02 \x01(\tR\n" +

@@ -116,6 +116,9 @@ func summary(r *mailferryv1.RunReport) string {
 	if r.GetSkipped() > 0 {
 		s += fmt.Sprintf(", %d too large", r.GetSkipped())
 	}
+	if r.GetMatched() > 0 {
+		s += fmt.Sprintf(", %d known again", r.GetMatched())
+	}
 	if r.GetLeft() > 0 {
 		s += fmt.Sprintf(", %d left for the next run", r.GetLeft())
 	}

@@ -83,6 +83,19 @@ local function set(ix, field, validity)
   return s, p
 end
 
+-- open_set makes the UIDVALIDITY of the session the set's: another one is another set.
+local opened = {}
+local function open_set(raw)
+  local box = string.sub(raw, 1, 8)
+  if opened[box] then return end
+  opened[box] = true
+  local name, validity = string.sub(raw, 1, 4), struct.unpack('>I4', raw, 5)
+  if not set(ix, 'c' .. name, validity) then
+    redis.call('HSET', KEYS[4], 'c' .. name, string.format('%.0f;', validity))
+    redis.call('HDEL', KEYS[4], 's' .. name)
+  end
+end
+
 -- lookup returns 'c', 's' or nil, where it was found, and its value where it has one. A key that has a mark is in no index: whatever
 -- writes one looks here first, and whatever puts a key here removes its mark.
 local function lookup(ix, raw)

@@ -1,0 +1,17 @@
+--@ use clock account uidset index mark guard
+-- ARGV: 3 token 4 epoch, then for each key: raw, folded size
+local no = stale()
+if no then return no end
+for i = 5, #ARGV, 2 do
+  local raw, folded = ARGV[i], ARGV[i + 1]
+  if #raw == 12 then open_set(raw) end
+  local was, where, v = lookup(ix, raw)
+  local kind = state(raw)
+  if was == 'c' and v then
+    put(ix, raw, struct.pack('>I2', folded) .. string.sub(v, 3), where)
+  elseif not was and kind ~= 'p' and redis.call('HEXISTS', KEYS[6], raw) == 0 then
+    put(ix, raw, value(folded), where)
+    if kind then redis.call('HDEL', KEYS[5], raw) end
+  end
+end
+return {'OK'}
