@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"google.golang.org/protobuf/proto"
@@ -18,6 +19,10 @@ type Domain struct {
 	RequireTLS bool
 	// AllowInvalidTLS: its accounts may take invalid certificates.
 	AllowInvalidTLS bool
+	// EgressPorts its sessions may go to, besides the rule of the settings. EgressProxy they go through, as
+	// socks5://host:port, and EgressSource they come from; "" for none.
+	EgressPorts               account.Ports
+	EgressProxy, EgressSource string
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -68,6 +73,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 	}
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Domain{
 		Name: dom.Name, Destination: dom.Destination, RequireTls: dom.RequireTLS, AllowInvalidTls: dom.AllowInvalidTLS,
+		EgressPorts: string(dom.EgressPorts), EgressProxy: dom.EgressProxy, EgressSource: dom.EgressSource,
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -114,6 +120,7 @@ func readDomain(e entry) (Domain, error) {
 	}
 	return Domain{
 		Name: name, Destination: p.GetDestination(), RequireTLS: p.GetRequireTls(), AllowInvalidTLS: p.GetAllowInvalidTls(),
+		EgressPorts: account.Ports(p.GetEgressPorts()), EgressProxy: p.GetEgressProxy(), EgressSource: p.GetEgressSource(),
 		Revision: e.revision,
 	}, nil
 }

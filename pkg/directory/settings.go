@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"google.golang.org/protobuf/proto"
@@ -23,6 +24,8 @@ type Settings struct {
 	RequireTLS bool
 	// NoRemoteDeletion stops all deleting and moving at remote servers.
 	NoRemoteDeletion bool
+	// EgressPorts is where sessions of all accounts may go to.
+	EgressPorts account.Ports
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -69,7 +72,7 @@ func (d *Directory) UpdateSettings(ctx context.Context, change func(*Settings) e
 func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, RequireTls: s.RequireTLS,
-		RemoteDeletion: proto.Bool(!s.NoRemoteDeletion),
+		RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -105,6 +108,7 @@ func readSettings(e *entry) (Settings, error) {
 	if i := p.GetInterval().AsDuration(); i > 0 {
 		s.Interval = i
 	}
+	s.EgressPorts = account.Ports(p.GetEgressPorts())
 	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil

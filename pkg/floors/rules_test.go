@@ -48,6 +48,7 @@ var owners = []owner{
 	}, "who else wants a key asks a room for it"},
 	{"github.com/nats-io/nats-server/v2", []string{"services/mailferry/embedded"}, "up runs it inside"},
 	{"github.com/emersion/go-imap/v2", []string{"pkg/remote/imap"}, "one guard around it"},
+	{"golang.org/x/net/proxy", []string{"pkg/remote"}, "one guard before it"},
 	{"golang.org/x/oauth2", []string{"pkg/oauth"}, "no token in an error, and one refresh at a time"},
 	{"github.com/knadh/go-pop3", []string{"pkg/remote/pop3"}, "one guard around it"},
 	{"github.com/emersion/go-sasl", []string{"pkg/remote/sasl"}, "one attempt, and no secret in an error"},

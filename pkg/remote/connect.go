@@ -20,9 +20,12 @@ func (d Dialer) Connect(ctx context.Context, t Target) (*Conn, error) {
 	if err := d.trusted(); err != nil {
 		return nil, err
 	}
-	dial := d.DialContext
-	if dial == nil {
-		dial = Guard{}.DialContext
+	dial := Guard{}.DialContext
+	switch {
+	case t.DialContext != nil:
+		dial = t.DialContext
+	case d.DialContext != nil:
+		dial = d.DialContext
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, limits.Dial)
 	defer cancel()

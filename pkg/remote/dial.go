@@ -27,6 +27,8 @@ type Target struct {
 	LenientDot bool
 	// Trust says which certificates of the server are taken; the zero value: those that are valid.
 	Trust Trust
+	// DialContext opens the TCP connection in place of the dialer's, where it is not nil.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Plaintext is asked before anybody signs in without TLS; its error ends the session before a credential
 	// was sent. Nil: nothing against it.
 	Plaintext func(context.Context) error

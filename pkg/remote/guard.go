@@ -2,12 +2,14 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 )
 
@@ -21,6 +23,13 @@ type Guard struct {
 	Allow []netip.Prefix
 	// DenyPorts are never dialed, allowed network or not.
 	DenyPorts []uint16
+	// Ports are further rules that a port has to pass, each of them.
+	Ports []account.Ports
+	// Source is the address that connections come from; the zero value leaves it to the system.
+	Source netip.Addr
+	// Proxy is "host:port" of a SOCKS5 proxy (RFC 1928) that connects in our place; "" for none. It may be
+	// anywhere. It is given addresses that were checked, never names.
+	Proxy string
 }
 
 // errDenied is the one answer to every refusal: it says nothing about what lies behind the address.
@@ -34,8 +43,22 @@ func (errAddress) Error() string {
 
 // DialContext dials through the guard; it is what [Dialer].DialContext is meant to be.
 func (g Guard) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{Control: g.Control, KeepAlive: 30 * time.Second}
-	return d.DialContext(ctx, network, addr)
+	d := net.Dialer{KeepAlive: 30 * time.Second}
+	if g.Source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(g.Source, 0))
+	}
+	var c net.Conn
+	var err error
+	if g.Proxy != "" {
+		c, err = g.throughProxy(ctx, &d, addr)
+	} else {
+		d.Control = g.Control
+		c, err = d.DialContext(ctx, network, addr)
+	}
+	if g.Source.IsValid() && errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return nil, fault.Errorf(fault.Internal, "remote dial", "the host of this worker does not have the source address %s that the domain asks for", g.Source)
+	}
+	return c, err
 }
 
 // Control is a net.Dialer's Control hook: it refuses the address unless [Guard.Check] lets it pass.
@@ -51,6 +74,11 @@ func (g Guard) Control(network, address string, _ syscall.RawConn) error {
 func (g Guard) Check(addr netip.AddrPort) error {
 	if slices.Contains(g.DenyPorts, addr.Port()) || !addr.Addr().IsValid() {
 		return errDenied
+	}
+	for _, p := range g.Ports {
+		if !p.Allow(addr.Port()) {
+			return errDenied
+		}
 	}
 	for _, face := range faces(addr.Addr().WithZone("").Unmap()) {
 		if !public(face) && !slices.ContainsFunc(g.Allow, func(p netip.Prefix) bool { return p.Contains(face) }) {

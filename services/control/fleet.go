@@ -97,7 +97,29 @@ func (s *Service) ListDomains(ctx context.Context, _ *mailferryv1.ListDomainsReq
 func protoDomain(d directory.Domain) *mailferryv1.Domain {
 	return &mailferryv1.Domain{
 		Name: d.Name, Destination: d.Destination, Revision: d.Revision, RequireTls: d.RequireTLS, AllowInvalidTls: d.AllowInvalidTLS,
+		EgressPorts: string(d.EgressPorts), EgressProxy: d.EgressProxy, EgressSource: d.EgressSource,
 	}
+}
+
+// checkEgress refuses what no worker could use.
+func checkEgress(d directory.Domain) error {
+	err := d.EgressPorts.Validate()
+	if err == nil && d.EgressProxy != "" {
+		_, err = account.ProxyAddress(d.EgressProxy)
+	}
+	if err == nil && d.EgressSource != "" {
+		_, err = account.SourceAddress(d.EgressSource)
+	}
+	return asField(err)
+}
+
+// asField is the API's form of an error of a field.
+func asField(err error) error {
+	var e *account.Error
+	if errors.As(err, &e) {
+		return errField(e.Field, "%s", e.Reason)
+	}
+	return err
 }
 
 // checkDestination refuses what delivery could not use.
@@ -120,6 +142,10 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 	d := directory.Domain{
 		Name: name, Destination: strings.TrimSpace(req.GetDomain().GetDestination()), Revision: req.GetDomain().GetRevision(),
 		RequireTLS: req.GetDomain().GetRequireTls(), AllowInvalidTLS: req.GetDomain().GetAllowInvalidTls(),
+		EgressPorts: account.Ports(req.GetDomain().GetEgressPorts()), EgressProxy: req.GetDomain().GetEgressProxy(), EgressSource: req.GetDomain().GetEgressSource(),
+	}
+	if err := checkEgress(d); err != nil {
+		return nil, err
 	}
 	if err := checkDestination(d.Destination); err != nil {
 		return nil, err
@@ -194,7 +220,7 @@ func (s *Service) GetSettings(ctx context.Context, _ *mailferryv1.GetSettingsReq
 func protoSettings(s directory.Settings) *mailferryv1.Settings {
 	return &mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, Revision: s.Revision,
-		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion),
+		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
 	}
 }
 
@@ -208,6 +234,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 	if d := req.GetInterval(); d != nil && (d.CheckValid() != nil || d.AsDuration() < account.MinInterval || d.AsDuration() > account.MaxInterval) {
 		return nil, errField("interval", "want %v to %v", account.MinInterval, account.MaxInterval)
 	}
+	if err := account.Ports(req.GetEgressPorts()).Validate(); err != nil {
+		return nil, asField(err)
+	}
 	set, err := s.Directory.UpdateSettings(ctx, func(set *directory.Settings) error {
 		if req.Destination != nil {
 			set.Destination = strings.TrimSpace(req.GetDestination())
@@ -220,6 +249,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		}
 		if req.RemoteDeletion != nil {
 			set.NoRemoteDeletion = !req.GetRemoteDeletion()
+		}
+		if req.EgressPorts != nil {
+			set.EgressPorts = account.Ports(req.GetEgressPorts())
 		}
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()

@@ -23,7 +23,7 @@ type workerFlags struct {
 	RunLimit        time.Duration  `name:"run-limit" env:"MAILFERRY_RUN_LIMIT" default:"2h" group:"worker" help:"How long one run may take."`
 	MessageLimit    int64          `name:"message-limit" env:"MAILFERRY_MESSAGE_LIMIT" default:"268435456" placeholder:"BYTES" group:"worker" help:"Largest message that is fetched."`
 	EgressAllow     []netip.Prefix `name:"egress-allow" env:"MAILFERRY_EGRESS_ALLOW" placeholder:"CIDR" group:"worker" help:"Networks that accounts may point to although they are not public, separated by commas."`
-	EgressDenyPorts []uint16       `name:"egress-deny-ports" env:"MAILFERRY_EGRESS_DENY_PORTS" default:"22,25,465,587" placeholder:"PORT" group:"worker" help:"Ports that no account may point to."`
+	EgressDenyPorts []uint16       `name:"egress-deny-ports" env:"MAILFERRY_EGRESS_DENY_PORTS" default:"7,9,13,17,19,21,22,23,25,53,111,135,139,389,445,465,587,636,1433,1521,2049,2375,2376,2379,3306,3389,4222,5432,5672,5900,6379,6443,9200,10250,11211,27017" placeholder:"PORT" group:"worker" help:"Ports that no account may point to, allowed network or not (${default}); settings and domains may deny more."`
 	RemoteCA        string         `name:"remote-ca" env:"MAILFERRY_REMOTE_CA" placeholder:"FILE" group:"worker" help:"Certificate authorities (PEM) trusted for remote servers besides the system's."`
 }
 
@@ -42,15 +42,14 @@ func workerPart(ctx context.Context, f workerFlags, d *deps) (daemon.Part, error
 	if err != nil {
 		return nil, err
 	}
-	guard := remote.Guard{Allow: f.EgressAllow, DenyPorts: f.EgressDenyPorts}
 	w, err := worker.New(ctx, worker.Deps{
 		Directory: d.directory, Due: d.due, Queue: d.queue, Transit: d.transit, Ledger: d.ledger, Keyer: d.keyer,
 		Vault: d.vault, OAuth: d.oauth, Log: d.log.Named("worker"), Metrics: d.p.health.Registry(),
 	}, worker.Config{
 		Name: d.name, Slots: f.Slots, Reserved: f.ReservedSlots, RunLimit: f.RunLimit, Batch: f.Batch,
 		Recheck: d.lease / 6, BusyRetry: d.lease / 30,
-		Session:     remote.Limits{Message: f.MessageLimit, Dial: f.DialTimeout, Command: f.AnswerTimeout, Idle: f.AnswerTimeout},
-		DialContext: guard.DialContext,
+		Session: remote.Limits{Message: f.MessageLimit, Dial: f.DialTimeout, Command: f.AnswerTimeout, Idle: f.AnswerTimeout},
+		Egress:  remote.Guard{Allow: f.EgressAllow, DenyPorts: f.EgressDenyPorts},
 		// Resumed sessions make polls cheaper.
 		TLS: &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(4096), MinVersion: tls.VersionTLS12},
 	})

@@ -151,7 +151,7 @@ func newHouse(t *testing.T) *house {
 	h.Ledger = ledger.New(redis.Client, ledger.Config{KeyID: h.Keyer.ID()})
 	guard := remote.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	w, err := worker.New(ctx, h.Deps, worker.Config{
-		Name: "w", DialContext: guard.DialContext, Patience: time.Second,
+		Name: "w", Egress: guard, Patience: time.Second,
 		Session: remote.Limits{Command: 20 * time.Second, Idle: 3 * time.Second},
 	})
 	must("worker")

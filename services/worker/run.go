@@ -227,7 +227,7 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	d := remote.Dialer{
-		DialContext: r.w.cfg.DialContext, TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
+		TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
 	}
 	r.session, err = r.w.signIn(ctx, r.acc, d, t)
 	if err != nil {

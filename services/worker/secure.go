@@ -34,6 +34,11 @@ func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, 
 	if err != nil {
 		return t, err
 	}
+	egress, err := w.egress(domain)
+	if err != nil {
+		return t, err
+	}
+	t.DialContext = egress.DialContext
 	t.Trust.Pins = a.TLSPins
 	t.Trust.Any = a.TLSAllowInvalid && domain.AllowInvalidTLS
 	if a.TLSCA != "" {
@@ -42,6 +47,20 @@ func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, 
 	}
 	t.Plaintext = func(ctx context.Context) error { return w.plaintext(ctx, a, domain) }
 	return t, nil
+}
+
+// egress is how sessions of a domain leave the house.
+func (w *Worker) egress(d directory.Domain) (remote.Guard, error) {
+	g := w.cfg.Egress
+	g.Ports = []account.Ports{w.settings.Load().EgressPorts, d.EgressPorts}
+	var err error
+	if d.EgressProxy != "" {
+		g.Proxy, err = account.ProxyAddress(d.EgressProxy)
+	}
+	if err == nil && d.EgressSource != "" {
+		g.Source, err = account.SourceAddress(d.EgressSource)
+	}
+	return g, fault.New(fault.Policy, "domain "+d.Name, err)
 }
 
 // plaintext says why the account must not sign in without TLS, or nil.

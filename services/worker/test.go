@@ -112,7 +112,7 @@ func (p *probe) connect(ctx context.Context) error {
 	limits := p.w.cfg.Session.WithDefaults()
 	limits.Command = min(limits.Command, testSilence)
 	p.session, err = p.w.signIn(ctx, p.acc, remote.Dialer{
-		DialContext: p.w.cfg.DialContext, TLS: p.w.cfg.TLS, Limits: limits, Trusted: p.hold.Trusted, Trace: &p.trace,
+		TLS: p.w.cfg.TLS, Limits: limits, Trusted: p.hold.Trusted, Trace: &p.trace,
 	}, t)
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,8 +46,8 @@ type Config struct {
 	RunLimit time.Duration
 	// Session bounds a remote session.
 	Session remote.Limits
-	// DialContext opens connections to remote servers; the egress guard is part of it.
-	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Egress opens connections to remote servers, as far as the settings and the account's domain let it.
+	Egress remote.Guard
 	// TLS is the client configuration towards remote servers.
 	TLS *tls.Config
 }

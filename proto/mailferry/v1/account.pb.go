@@ -678,8 +678,15 @@ type Domain struct {
 	RequireTls bool `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3" json:"require_tls,omitempty"`
 	// Accounts of this domain may ask for tls_allow_invalid.
 	AllowInvalidTls bool `protobuf:"varint,11,opt,name=allow_invalid_tls,json=allowInvalidTls,proto3" json:"allow_invalid_tls,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Ports that sessions of its accounts may go to, besides the rule of the settings: numbers and ranges between
+	// commas, with "!" in front of what is denied, for instance "110,995" or "!25,!8000-8999". Empty: every port.
+	EgressPorts string `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3" json:"egress_ports,omitempty"`
+	// SOCKS5 proxy that they go through, as "socks5://host:port"; empty for none. It is given addresses, never names.
+	EgressProxy string `protobuf:"bytes,13,opt,name=egress_proxy,json=egressProxy,proto3" json:"egress_proxy,omitempty"`
+	// Address of the workers' hosts that they come from; empty: the system's choice.
+	EgressSource  string `protobuf:"bytes,14,opt,name=egress_source,json=egressSource,proto3" json:"egress_source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Domain) Reset() {
@@ -747,6 +754,27 @@ func (x *Domain) GetAllowInvalidTls() bool {
 	return false
 }
 
+func (x *Domain) GetEgressPorts() string {
+	if x != nil {
+		return x.EgressPorts
+	}
+	return ""
+}
+
+func (x *Domain) GetEgressProxy() string {
+	if x != nil {
+		return x.EgressProxy
+	}
+	return ""
+}
+
+func (x *Domain) GetEgressSource() string {
+	if x != nil {
+		return x.EgressSource
+	}
+	return ""
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -761,8 +789,10 @@ type Settings struct {
 	RequireTls bool `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3" json:"require_tls,omitempty"`
 	// Off: nothing is deleted or moved at any remote server. Unset: on.
 	RemoteDeletion *bool `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Ports that sessions of all accounts may go to; see Domain.
+	EgressPorts   string `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3" json:"egress_ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -835,6 +865,13 @@ func (x *Settings) GetRemoteDeletion() bool {
 		return *x.RemoteDeletion
 	}
 	return false
+}
+
+func (x *Settings) GetEgressPorts() string {
+	if x != nil {
+		return x.EgressPorts
+	}
+	return ""
 }
 
 // Collection records durably that an account has collected, and under which epoch of its UID index,
@@ -968,7 +1005,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\x12/\n" +
 	"\x14max_messages_per_day\x18: \x01(\x05R\x11maxMessagesPerDay\x12)\n" +
 	"\x11max_bytes_per_day\x18; \x01(\x03R\x0emaxBytesPerDay\x12%\n" +
-	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\"\xa7\x01\n" +
+	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\"\x92\x02\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -976,7 +1013,10 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\vrequire_tls\x18\n" +
 	" \x01(\bR\n" +
 	"requireTls\x12*\n" +
-	"\x11allow_invalid_tls\x18\v \x01(\bR\x0fallowInvalidTls\"\x85\x02\n" +
+	"\x11allow_invalid_tls\x18\v \x01(\bR\x0fallowInvalidTls\x12!\n" +
+	"\fegress_ports\x18\f \x01(\tR\vegressPorts\x12!\n" +
+	"\fegress_proxy\x18\r \x01(\tR\vegressProxy\x12#\n" +
+	"\regress_source\x18\x0e \x01(\tR\fegressSource\"\xa8\x02\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -985,7 +1025,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\vrequire_tls\x18\n" +
 	" \x01(\bR\n" +
 	"requireTls\x12,\n" +
-	"\x0fremote_deletion\x18\v \x01(\bH\x00R\x0eremoteDeletion\x88\x01\x01B\x12\n" +
+	"\x0fremote_deletion\x18\v \x01(\bH\x00R\x0eremoteDeletion\x88\x01\x01\x12!\n" +
+	"\fegress_ports\x18\f \x01(\tR\vegressPortsB\x12\n" +
 	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +

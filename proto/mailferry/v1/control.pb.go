@@ -2138,6 +2138,7 @@ type PutSettingsRequest struct {
 	Interval       *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
 	RequireTls     *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
 	RemoteDeletion *bool                `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
+	EgressPorts    *string              `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3,oneof" json:"egress_ports,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2205,6 +2206,13 @@ func (x *PutSettingsRequest) GetRemoteDeletion() bool {
 		return *x.RemoteDeletion
 	}
 	return false
+}
+
+func (x *PutSettingsRequest) GetEgressPorts() string {
+	if x != nil && x.EgressPorts != nil {
+		return *x.EgressPorts
+	}
+	return ""
 }
 
 type PutSettingsResponse struct {
@@ -2831,7 +2839,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xb3\x02\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xec\x02\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -2839,11 +2847,13 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\vrequire_tls\x18\n" +
 	" \x01(\bH\x02R\n" +
 	"requireTls\x88\x01\x01\x12,\n" +
-	"\x0fremote_deletion\x18\v \x01(\bH\x03R\x0eremoteDeletion\x88\x01\x01B\x0e\n" +
+	"\x0fremote_deletion\x18\v \x01(\bH\x03R\x0eremoteDeletion\x88\x01\x01\x12&\n" +
+	"\fegress_ports\x18\f \x01(\tH\x04R\vegressPorts\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
-	"\x10_remote_deletion\"I\n" +
+	"\x10_remote_deletionB\x0f\n" +
+	"\r_egress_ports\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +

@@ -30,9 +30,14 @@ type DomainPutCmd struct {
 
 // DomainPolicy is what a domain demands of the sessions of its accounts.
 type DomainPolicy struct {
-	RequireTLS      *bool `name:"require-tls" negatable:"" help:"None of its accounts signs in at a remote server without TLS."`
-	AllowInvalidTLS *bool `name:"allow-invalid-tls" negatable:"" help:"Its accounts may take invalid certificates (--tls-allow-invalid)."`
+	RequireTLS      *bool   `name:"require-tls" negatable:"" help:"None of its accounts signs in at a remote server without TLS."`
+	AllowInvalidTLS *bool   `name:"allow-invalid-tls" negatable:"" help:"Its accounts may take invalid certificates (--tls-allow-invalid)."`
+	EgressPorts     *string `placeholder:"PORTS" help:"Ports its accounts may point to, for instance 110,143,993,995, or with ! what they may not: !25,!8000-8999. Empty: whatever the installation lets pass."`
+	EgressProxy     *string `placeholder:"URL" help:"SOCKS5 proxy that its sessions go through: socks5://HOST:PORT. Empty: none."`
+	EgressSource    *string `placeholder:"ADDR" help:"Address of the workers' hosts that its sessions come from. Empty: the system's choice."`
 }
+
+func (p *DomainPolicy) named() bool { return *p != DomainPolicy{} }
 
 func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	if p.RequireTLS != nil {
@@ -41,6 +46,9 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	if p.AllowInvalidTLS != nil {
 		d.AllowInvalidTls = *p.AllowInvalidTLS
 	}
+	change(&d.EgressPorts, p.EgressPorts)
+	change(&d.EgressProxy, p.EgressProxy)
+	change(&d.EgressSource, p.EgressSource)
 }
 
 // Help explains destinations.
@@ -83,7 +91,7 @@ type DomainEditCmd struct {
 
 // Run changes the domain at the revision it was read at.
 func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
-	if c.Destination == nil && c.RequireTLS == nil && c.AllowInvalidTLS == nil {
+	if c.Destination == nil && !c.DomainPolicy.named() {
 		return usage("domain %s: nothing to change is named; see 'mailferry domain edit --help'", c.Name)
 	}
 	to, err := c.dial(env)
@@ -130,7 +138,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	t := newTable(env, table.Row{"domain", "destination", "tls"})
+	t := newTable(env, table.Row{"domain", "destination", "tls", "egress"})
 	for _, d := range res.GetDomains() {
 		if c.JSON {
 			if err := printJSON(env.Stdout, d); err != nil {
@@ -149,7 +157,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 		if d.GetAllowInvalidTls() {
 			tls = strings.TrimPrefix(tls+", certificates may be invalid", ", ")
 		}
-		t.AppendRow(table.Row{d.GetName(), dest, tls})
+		t.AppendRow(table.Row{d.GetName(), dest, tls, egressOf(d)})
 	}
 	switch {
 	case c.JSON:
@@ -159,6 +167,17 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 		t.Render()
 	}
 	return nil
+}
+
+// egressOf says how sessions of a domain leave the house, "" for as all do.
+func egressOf(d *mailferryv1.Domain) string {
+	var out []string
+	for _, part := range [][2]string{{"ports ", d.GetEgressPorts()}, {"through ", d.GetEgressProxy()}, {"from ", d.GetEgressSource()}} {
+		if part[1] != "" {
+			out = append(out, part[0]+part[1])
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // DomainRemoveCmd removes a domain.

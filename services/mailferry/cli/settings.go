@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -43,7 +44,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 		dest = "(none: domains need their own)"
 	}
 	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest,
-		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()))
+		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"))
 	return nil
 }
 
@@ -51,7 +52,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off."`
+	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS."`
 }
 
 // Help explains the settings.
@@ -61,6 +62,8 @@ func (*SettingsSetCmd) Help() string {
   destination   where mail of domains without a destination of their own is handed over
   require_tls   on: nobody signs in at a remote server without TLS
   remote_deletion  off: nothing is deleted or moved at any remote server, from the next batch on
+  egress_ports  ports that accounts may point to, for instance 110,143,993,995, or with ! what they may not:
+                !25,!8000-8999; workers deny some by themselves (--egress-deny-ports)
 
 Examples:
   mailferry settings set interval=5m
@@ -106,8 +109,10 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		return assignBool(&req.RemoteDeletion, name, value)
 	case "destination":
 		req.Destination = &value
+	case "egress_ports":
+		req.EgressPorts = &value
 	default:
-		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls and remote_deletion", name)
+		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls, remote_deletion and egress_ports", name)
 	}
 	return nil
 }
