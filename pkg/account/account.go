@@ -118,9 +118,12 @@ type Account struct {
 	MaxBytes          int64
 	MaxMessagesPerDay int
 	MaxBytesPerDay    int64
-	CreatedAt         time.Time
-	UpdatedAt         time.Time
-	Revision          uint64 // of the record in the directory, not part of it
+	// Mailboxes are those that are collected, ExcludeMailboxes those that are not all the same (IMAP): names,
+	// patterns with * and %, or AllMailboxes. Empty: INBOX.
+	Mailboxes, ExcludeMailboxes []string
+	CreatedAt                   time.Time
+	UpdatedAt                   time.Time
+	Revision                    uint64 // of the record in the directory, not part of it
 }
 
 // PerDay says whether there is a limit of a day.
@@ -192,6 +195,7 @@ func (a Account) WithDefaults() Account {
 		a.OnIndexLoss = Recollect
 	}
 	a.TLSPins = normalPins(a.TLSPins)
+	a.Mailboxes, a.ExcludeMailboxes = normalMailboxes(a.Mailboxes), normalMailboxes(a.ExcludeMailboxes)
 	return a
 }
 
@@ -246,6 +250,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		MarkSeen: a.MarkSeen, MoveTo: a.MoveTo, StartDays: int32(a.StartDays), NewestFirst: a.NewestFirst,
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
 		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay,
+		Mailboxes: a.Mailboxes, ExcludeMailboxes: a.ExcludeMailboxes,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -274,6 +279,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(),
+		Mailboxes: p.GetMailboxes(), ExcludeMailboxes: p.GetExcludeMailboxes(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

@@ -29,6 +29,9 @@ func (a Account) validatePolicy() error {
 	case a.MaxMessages > math.MaxInt32 || a.MaxMessagesPerDay > math.MaxInt32:
 		return invalid("max", "a number of messages is at most %d", math.MaxInt32)
 	}
+	if err := a.validateMailboxes(); err != nil {
+		return err
+	}
 	return a.validateMove()
 }
 

@@ -58,6 +58,7 @@ type Index struct {
 	marks   map[string]Mark
 	missing map[string]missing
 	storm   bool
+	quiet   map[string]quiet // by the first bytes of a raw key
 }
 
 // boxSets are the UID sets of one IMAP mailbox.
@@ -79,7 +80,8 @@ type missing struct{ listing, since uint32 }
 // readIndex decodes the answer of the scripts' snapshot.
 func readIndex(reply []any) *Index {
 	ix := &Index{now: time.UnixMilli(number(reply, 1)), tail: make(map[string]string), sets: make(map[string]boxSets),
-		states: make(map[string]keyState), marks: make(map[string]Mark), missing: make(map[string]missing)}
+		states: make(map[string]keyState), marks: make(map[string]Mark), missing: make(map[string]missing),
+		quiet: make(map[string]quiet)}
 	pairs(list(reply, 2), ix.readMeta)
 	pairs(list(reply, 3), func(field, s string) {
 		if i, err := strconv.Atoi(field); err == nil && i >= 0 && i < len(ix.buckets) {
@@ -121,6 +123,12 @@ func (ix *Index) readMeta(field, s string) {
 }
 
 func (ix *Index) readSet(field, s string) {
+	if box, ok := strings.CutPrefix(field, quietField); ok && len(box) == 4 && ix.quiet != nil {
+		if q, ok := parseQuiet(s); ok {
+			ix.quiet[box] = q
+		}
+		return
+	}
 	v, set, ok := strings.Cut(s, ";")
 	validity, err := strconv.ParseUint(v, 10, 32)
 	if !ok || err != nil || len(field) != 5 {

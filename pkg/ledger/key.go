@@ -84,6 +84,31 @@ func keyOf(raw string) Key {
 	return ""
 }
 
+// Mailbox names the mailbox of an IMAP key: 8 hex digits. It is "" for any other key.
+func (k Key) Mailbox() string {
+	if len(k) < 9 || k[0] != 'i' {
+		return ""
+	}
+	return string(k[1:9])
+}
+
+// rawBox is Key.Mailbox as the first bytes of a raw key.
+func rawBox(mailbox string) string {
+	b, err := hex.DecodeString(mailbox)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// boxOf returns the mailbox of a raw key, "" for one that is not IMAP's.
+func boxOf(raw string) string {
+	if len(raw) != 12 {
+		return ""
+	}
+	return raw[:4]
+}
+
 // raw is the form of the index: 7 or 12 bytes, "" for what is no key.
 func (k Key) raw() string {
 	raw, ok := decodeKey(string(k))

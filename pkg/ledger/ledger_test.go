@@ -44,7 +44,7 @@ func TestJourney(t *testing.T) {
 			if len(allowed) != 1 || allowed[0] != k || h.state(hold, k) != StateDeleting {
 				t.Fatalf("doom: %v, %v", allowed, h.state(hold, k))
 			}
-			h.ok(hold.Seen(ctx, nil, true))
+			h.ok(hold.Seen(ctx, nil, k.Mailbox()))
 			if got := h.state(hold, k); len(k.raw()) == 7 && got != StateNew || len(k.raw()) == 12 && got != StateCollected {
 				t.Fatalf("gone: %v", got)
 			}

@@ -68,7 +68,7 @@ func (a *actor) session(account string) error {
 	}
 	listing, complete := a.list()
 	a.pause("seen")
-	if err := hold.Seen(w.ctx, items(listing), complete); err != nil {
+	if err := hold.Seen(w.ctx, items(listing), a.whole(complete)...); err != nil {
 		return err
 	}
 	a.pause("held")
@@ -115,6 +115,18 @@ func (a *actor) list() (listing []*letter, complete bool) {
 		w.note("listing that lies")
 	}
 	return listing, !short
+}
+
+// whole are the mailboxes of the world that a listing has whole.
+func (a *actor) whole(complete bool) []string {
+	if !complete {
+		return nil
+	}
+	all := []string{Maildrop}
+	for _, box := range []string{"INBOX", "Spam"} {
+		all = append(all, a.w.keyer.IMAP(box, 0, 0).Mailbox())
+	}
+	return all
 }
 
 // reused finds unique-ids that name other messages now, as TOP's digest would tell.

@@ -19,7 +19,7 @@ func takeRepeats(h *house) error {
 		return err
 	}
 	h.reload(hold)
-	h.ok(hold.Seen(ctx, []Item{{h.uid(5), 10}, {h.uid(1), 10}}, true)) // 6 is gone: a ghost
+	h.ok(hold.Seen(ctx, []Item{{h.uid(5), 10}, {h.uid(1), 10}}, Maildrop)) // 6 is gone: a ghost
 	for i := 1; i <= 6; i++ {
 		if err := is(fmt.Sprint("take ", i), h.take("a1", h.uid(i)).Verdict, Repeat); err != nil {
 			return err
@@ -192,7 +192,7 @@ func commitOtherMessage(h *house) error {
 		return err
 	}
 	h.reload(hold)
-	h.ok(hold.Seen(ctx, nil, true))
+	h.ok(hold.Seen(ctx, nil, Maildrop))
 	if err := is("a late commit after the deletion", h.commit(old), false); err != nil {
 		return err
 	}

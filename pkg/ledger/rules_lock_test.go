@@ -26,7 +26,7 @@ func staleRefused(h *house) error {
 		_, reload := hold.Reload(ctx)
 		_, again := hold.Again(ctx)
 		return map[string]error{"mark": mark, "unmark": hold.Unmark(ctx, []Key{h.uid(9)}), "doom": doom, "reload": reload,
-			"skip": hold.Skip(ctx, []Item{{Key: h.uid(9)}}), "seen": hold.Seen(ctx, nil, true), "again": again,
+			"skip": hold.Skip(ctx, []Item{{Key: h.uid(9)}}), "seen": hold.Seen(ctx, nil, Maildrop), "again": again,
 			"open": hold.OpenEpoch(ctx, "e3"), "finish": hold.Finish(ctx), "renew": hold.renew(ctx), "reused": hold.Reused(ctx, []Key{h.uid(1)})}
 	}
 	h.reload(hold)

@@ -222,7 +222,7 @@ func batchesAreCut(h *house) error {
 		return err
 	}
 	h.reload(hold)
-	h.ok(hold.Seen(ctx, nil, true))
+	h.ok(hold.Seen(ctx, nil, Maildrop))
 	if c := h.reload(hold).Counts(); c.Collected+c.Deleting != 0 {
 		return broken("%+v", c)
 	}

@@ -51,6 +51,8 @@ func TestRules(t *testing.T) {
 var ctx = context.Background()
 
 var rules = map[string]rule{
+	"a mailbox is known to be quiet":             quietKept,
+	"a listing says nothing of other mailboxes":  seenInPart,
 	"a mark is refused for what is not new":      markRefused,
 	"a mark is refused under a live lease":       markLeased,
 	"a mark is refused if it changed":            markChanged,

@@ -73,15 +73,15 @@ func (h *house) doomed(hold *Hold, k Key) {
 func seenGone(h *house) error {
 	hold := h.open("a1", "e1")
 	h.doomed(hold, h.uid(1))
-	h.ok(hold.Seen(ctx, nil, false))
+	h.ok(hold.Seen(ctx, nil))
 	if err := is("a listing that is not complete", h.state(hold, h.uid(1)), StateDeleting); err != nil {
 		return err
 	}
-	h.ok(hold.Seen(ctx, []Item{{h.uid(1), 10}}, true))
+	h.ok(hold.Seen(ctx, []Item{{h.uid(1), 10}}, Maildrop))
 	if err := is("listed again", h.state(hold, h.uid(1)), StateDeleting); err != nil {
 		return err
 	}
-	h.ok(hold.Seen(ctx, nil, true))
+	h.ok(hold.Seen(ctx, nil, Maildrop))
 	if err := is("gone", h.state(hold, h.uid(1)), StateNew); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func seenGone(h *house) error {
 	}
 	h.pass(h.cfg.Ghost + time.Second)
 	hold = h.again(hold)
-	h.ok(hold.Seen(ctx, nil, true))
+	h.ok(hold.Seen(ctx, nil, Maildrop))
 	n, err := h.rdb.HLen(ctx, h.slot.accountKeys("a1")[4]).Result()
 	h.ok(err)
 	return is("ghosts left", n, 0)
@@ -99,7 +99,7 @@ func seenGone(h *house) error {
 func seenOtherSize(h *house) error {
 	hold := h.open("a1", "e1")
 	h.doomed(hold, h.uid(1))
-	h.ok(hold.Seen(ctx, []Item{{h.uid(1), 11}}, true))
+	h.ok(hold.Seen(ctx, []Item{{h.uid(1), 11}}, Maildrop))
 	if err := is("state", h.state(hold, h.uid(1)), StateNew); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func seenVanished(h *house) error {
 	h.ok(hold.Skip(ctx, []Item{{h.uid(3), 10}}))
 	listing := func(items ...Item) {
 		hold = h.again(hold)
-		h.ok(hold.Seen(ctx, items, true))
+		h.ok(hold.Seen(ctx, items, Maildrop))
 	}
 	for range 5 { // often, but not for long
 		listing(Item{h.uid(2), 10})
@@ -170,7 +170,7 @@ func deferredInTime(h *house) error {
 	if err := is("deferred", hold.Index().Counts().Deferred, 0); err != nil {
 		return err
 	}
-	h.ok(hold.Seen(ctx, nil, true))
+	h.ok(hold.Seen(ctx, nil, Maildrop))
 	n, err := h.rdb.HLen(ctx, h.slot.accountKeys("a1")[4]).Result()
 	h.ok(err)
 	return is("kept though it is gone", n, 0)

@@ -11,14 +11,17 @@ type event struct {
 	raw  string
 }
 
-// Seen tells what the remote lists. A listing that is not complete changes nothing. It compares with
-// Index(); only what changed goes to Redis, and nothing at all if nothing did.
-func (h *Hold) Seen(ctx context.Context, listed []Item, complete bool) error {
-	if !complete {
+// Maildrop stands for a POP3 maildrop, which has no name, among the mailboxes of Seen.
+const Maildrop = ""
+
+// Seen tells what the remote lists, and which mailboxes ([Key.Mailbox]) are listed whole: of the others nothing
+// is concluded. It compares with Index(); only what changed goes to Redis, and nothing at all if nothing did.
+func (h *Hold) Seen(ctx context.Context, listed []Item, whole ...string) error {
+	if len(whole) == 0 {
 		return nil
 	}
 	ix := h.Index()
-	events := ix.compare(listed, h.l.cfg)
+	events := ix.compare(listed, whole, h.l.cfg)
 	if len(events) == 0 && len(ix.missing) == 0 {
 		return nil
 	}
@@ -62,14 +65,21 @@ func (h *Hold) send(ctx context.Context, events []event, first string) error {
 	}
 }
 
-// compare returns what a complete listing changes.
-func (ix *Index) compare(listed []Item, cfg Config) []event {
+// compare returns what a listing changes, of which these mailboxes are whole.
+func (ix *Index) compare(listed []Item, whole []string, cfg Config) []event {
 	var events []event
+	in := make(map[string]bool, len(whole))
+	for _, m := range whole {
+		in[rawBox(m)] = true
+	}
 	here := make(map[string]bool)
 	note := len(ix.states) > 0 || len(ix.missing) > 0
 	hits := 0
 	for _, it := range listed {
 		raw := it.Key.raw()
+		if !in[boxOf(raw)] {
+			continue
+		}
 		if note {
 			here[raw] = true
 		}
@@ -85,6 +95,7 @@ func (ix *Index) compare(listed []Item, cfg Config) []event {
 	}
 	for raw, st := range ix.states {
 		switch {
+		case !in[boxOf(raw)]:
 		case st.kind == 'x' && !here[raw]:
 			events = append(events, event{"F", raw})
 		case st.kind == 'd' && !here[raw] && st.over(ix.now, cfg.Grace):
@@ -92,6 +103,9 @@ func (ix *Index) compare(listed []Item, cfg Config) []event {
 		case st.kind == 'g' && !st.until.After(ix.now):
 			events = append(events, event{"G", raw})
 		}
+	}
+	if !in[Maildrop] {
+		return events
 	}
 	for raw, m := range ix.missing {
 		if !here[raw] && ix.listing+1 >= m.listing+uint32(cfg.Listings)-1 {

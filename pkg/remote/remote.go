@@ -29,11 +29,49 @@ type Item struct {
 // Listing is what a session's remote mailbox holds.
 type Listing struct {
 	Items []Item
-	// Complete says that the listing did not contradict itself. Only a complete one may delete or age
-	// anything.
+	// Complete says that the listing did not contradict itself, of no mailbox. Only a complete one may delete
+	// or age anything.
 	Complete bool
 	// Note says why it is not complete.
 	Note string
+	// Mailboxes are IMAP's, as far as they were looked at.
+	Mailboxes []Mailbox
+	// Notes are for the owner of the account: mailboxes that were passed over, and why.
+	Notes []string
+}
+
+// Whole are the mailboxes that are listed whole: what is not listed is not there. Only in these may anything be
+// deleted or aged. A maildrop has no name.
+func (l Listing) Whole() map[string]bool {
+	if len(l.Mailboxes) == 0 {
+		return map[string]bool{"": l.Complete}
+	}
+	whole := make(map[string]bool, len(l.Mailboxes))
+	for _, m := range l.Mailboxes {
+		whole[m.Name] = m.Whole
+	}
+	return whole
+}
+
+// Mailbox is one mailbox of a listing.
+type Mailbox struct {
+	Name string
+	// Status is what the server said when the listing began; zero where it did not say all of it.
+	Status Status
+	// Whole says that every message of it is listed; Unchanged that none is, for nothing changed since its
+	// status was known.
+	Whole, Unchanged bool
+}
+
+// Status is what an IMAP server says of a mailbox: it did not change while these did not (RFC 9051 §2.3.1.1:
+// UIDNEXT grows with every message that comes).
+type Status struct{ UIDValidity, UIDNext, Messages uint32 }
+
+// Mailboxes chooses mailboxes of an IMAP account as package account has it. MoveTo is never one of them: what
+// was moved there is collected.
+type Mailboxes struct {
+	Names, Exclude []string
+	MoveTo         string
 }
 
 // Fetched is one answer to Fetch.

@@ -21,10 +21,10 @@ type policies struct {
 	cli *client
 }
 
-func newPolicies(t *testing.T) *policies {
+func newPolicies(t *testing.T, remote ...testenv.DovecotOption) *policies {
 	t.Helper()
 	acquire(t)
-	h, s := newHouse(t, testenv.NewDovecot(t)), newSink(t)
+	h, s := newHouse(t, testenv.NewDovecot(t, remote...)), newSink(t)
 	h.destination(s.destination())
 	h.startWith("worker", []string{"--batch", "2"})
 	h.start("delivery")

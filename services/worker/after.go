@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,9 @@ func (r *run) consumes() bool {
 }
 
 // acts says whether something is to be done at the remote server with what is collected.
-func (r *run) acts() bool { return r.listing.Complete && (r.acc.After.Removes() || r.acc.MarkSeen) }
+func (r *run) acts() bool {
+	return len(r.whole()) > 0 && (r.acc.After.Removes() || r.acc.MarkSeen)
+}
 
 // afterCollection is steps 6 and 7 of an account that does something with what is collected.
 func (r *run) afterCollection(ctx context.Context, f *flight) error {
@@ -104,7 +107,7 @@ func (r *run) afterCollection(ctx context.Context, f *flight) error {
 
 // leaving returns the positions of the messages that are to go at the remote server now.
 func (r *run) leaving(ctx context.Context) ([]int, error) {
-	if !r.acc.After.Removes() || !r.listing.Complete {
+	if !r.acc.After.Removes() {
 		return nil, nil
 	}
 	m := r.mailbox()
@@ -131,19 +134,39 @@ func (r *run) remove(ctx context.Context, at []int) (int, error) {
 			r.note("remote deletion is switched off (setting remote_deletion): %d collected messages stay", len(at))
 			return n, nil
 		}
+		name := m.listing.Items[at[0]].Mailbox
+		elsewhere := func(i int) bool { return m.listing.Items[i].Mailbox != name }
 		size := min(r.w.cfg.Batch, len(at))
+		if i := slices.IndexFunc(at[:size], elsewhere); i > 0 {
+			size = i
+		}
 		batch, err := r.doom(ctx, m, at[:size])
 		if err != nil {
 			return n, err
 		}
 		killpoint.Reach("worker.doomed")
-		if err := r.take(ctx, batch); err != nil {
+		err = r.take(ctx, batch)
+		switch {
+		case err == nil:
+			n += len(batch)
+			at = at[size:]
+		case name == "" || !refused(err):
 			return n, err
+		default: // this mailbox does not keep the others
+			r.failures = cmp.Or(r.failures, fmt.Errorf("mailbox %s: %w", fault.Clean(name), err))
+			at = slices.DeleteFunc(at, func(i int) bool { return !elsewhere(i) })
 		}
-		n += len(batch)
-		at = at[size:]
 	}
 	return n, nil
+}
+
+// refused says whether an error may be about one mailbox alone.
+func refused(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Auth, fault.InUse, fault.NotFound, fault.Unavailable:
+		return true
+	}
+	return false
 }
 
 // doom returns the messages that may go.

@@ -90,10 +90,15 @@ func (r *run) nameKeys(ctx context.Context) error {
 // nameListed finds the keys that the listing gives, and returns the messages that have none.
 func (r *run) nameListed() (nameless []remote.Item) {
 	r.keys = make([]ledger.Key, len(r.listing.Items))
+	boxes := make(map[string]string) // mailboxes by what the ledger calls them
 	for i, it := range r.listing.Items {
 		switch {
 		case r.acc.Protocol == account.IMAP:
-			r.keys[i] = r.w.Keyer.IMAP(it.Mailbox, it.UIDValidity, it.UID)
+			k := r.w.Keyer.IMAP(it.Mailbox, it.UIDValidity, it.UID)
+			if m, ok := boxes[k.Mailbox()]; ok && m != it.Mailbox {
+				continue // two in 2^32 that are called alike: the index has room for one
+			}
+			boxes[k.Mailbox()], r.keys[i] = it.Mailbox, k
 		case it.UniqueID != "":
 			r.keys[i] = r.w.Keyer.UniqueID(it.UniqueID)
 		case r.nameless[it.Number]:
@@ -149,6 +154,20 @@ func passesOver(a account.Account, lost bool) bool {
 // collecting puts on record that the account collects under the epoch.
 func (r *run) collecting(ctx context.Context, epoch string) error {
 	return r.w.Directory.UpdateCollection(ctx, r.acc.UID, func(c *directory.Collection) { c.Epoch, c.Since = epoch, time.Now() })
+}
+
+// whole are the mailboxes that are listed whole, as the ledger calls them.
+func (r *run) whole() []string {
+	if r.acc.Protocol == account.POP3 {
+		return map[bool][]string{true: {ledger.Maildrop}}[r.listing.Complete]
+	}
+	var names []string
+	for _, m := range r.listing.Mailboxes {
+		if m.Whole {
+			names = append(names, r.w.boxOf(m.Name))
+		}
+	}
+	return names
 }
 
 // baseline passes over everything that is listed now, except the last days that an account starts with. What
@@ -217,10 +236,13 @@ func (r *run) today(ctx context.Context) (ledger.Day, error) {
 	return r.w.Ledger.Day(ctx, r.acc.UID)
 }
 
-// observe tells the ledger what a complete listing holds, so that it forgets what is gone.
+// observe tells the ledger what is listed whole, so that it forgets what is gone.
 func (r *run) observe(ctx context.Context) error {
 	if !r.listing.Complete {
-		r.log.Warn("the listing contradicts itself; nothing is deleted or forgotten in this run", zap.String("note", r.listing.Note))
+		r.log.Warn("the listing contradicts itself; where it does, nothing is deleted or forgotten in this run", zap.String("note", r.listing.Note))
+	}
+	whole := r.whole()
+	if len(whole) == 0 {
 		return nil
 	}
 	for _, k := range r.keys {
@@ -232,7 +254,7 @@ func (r *run) observe(ctx context.Context) error {
 	for i, k := range r.keys {
 		listed[i] = ledger.Item{Key: k, Listed: r.listing.Items[i].Size}
 	}
-	if err := r.hold.Seen(ctx, listed, true); err != nil || r.index.Counts().Deleting == 0 {
+	if err := r.hold.Seen(ctx, listed, whole...); err != nil || r.index.Counts().Deleting == 0 {
 		return err
 	}
 	var err error

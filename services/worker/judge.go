@@ -159,14 +159,18 @@ func (p *probe) removal(ctx context.Context, coming map[itemHandle]bool) error {
 	case !p.acc.After.Removes():
 		tally(&p.out.Stay, "mail is left at the remote server", n)
 		return nil
-	case !p.listing.Complete:
-		tally(&p.out.Stay, "the listing contradicts itself", n)
-		return nil
 	case p.w.settings.Load().NoRemoteDeletion:
 		tally(&p.out.Stay, "remote deletion is switched off (setting remote_deletion)", n)
 		return nil
 	}
-	m := p.mailbox()
+	m, whole := p.mailbox(), p.listing.Whole()
+	inPart := func(i int) bool { return !whole[p.listing.Items[i].Mailbox] }
+	for i := range p.listing.Items {
+		if inPart(i) {
+			tally(&p.out.Stay, "the listing contradicts itself", 1)
+			n--
+		}
+	}
 	collected := m.collected()
 	then := slices.Clone(collected)
 	for i, it := range p.listing.Items {
@@ -175,6 +179,7 @@ func (p *probe) removal(ctx context.Context, coming map[itemHandle]bool) error {
 		}
 	}
 	slices.Sort(then)
+	then = slices.DeleteFunc(then, inPart)
 	old, err := m.age(ctx, p.session, p.acc, then)
 	if err != nil {
 		return err
@@ -236,7 +241,10 @@ func (p *probe) warn() {
 	if c := p.trace.Certificate; c != nil && len(a.TLSPins) == 0 && !a.TLSAllowInvalid {
 		warn(time.Until(c.NotAfter) < expiresSoon, "the server's certificate expires on %s", c.NotAfter.UTC().Format(time.DateOnly))
 	}
-	warn(!p.listing.Complete, "the listing contradicts itself, so that nothing is deleted or forgotten: %s", p.listing.Note)
+	warn(!p.listing.Complete && len(p.listing.Notes) == 0, "the listing contradicts itself, so that nothing is deleted or forgotten: %s", p.listing.Note)
+	for _, n := range p.listing.Notes {
+		warn(true, "%s", n)
+	}
 	p.warnNames(warn)
 	warn(info.Consumes, "the server drops messages once they were fetched: a session ends in order only when all of it was accepted")
 	interval := a.Interval

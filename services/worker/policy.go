@@ -49,15 +49,16 @@ func (m mailbox) unlike() map[ledger.Key]bool {
 }
 
 // leaving returns which of the collected messages, given by their positions, the account's rules take away
-// from the remote mailbox now. Of a listing that contradicts itself nothing is.
+// from the remote mailbox now. Of a mailbox whose listing contradicts itself nothing is.
 //
 // The newest that are to be kept stay whatever else is said. Of the others all go, or, where the account
 // sets an age or a size, those that are older or larger.
 func (m mailbox) leaving(a account.Account, collected []int, old func(i int) bool) []int {
-	if !a.After.Removes() || !m.listing.Complete {
+	if !a.After.Removes() {
 		return nil
 	}
-	at := slices.Clone(m.older(collected, a.AfterKeepNewest))
+	whole := m.listing.Whole()
+	at := slices.DeleteFunc(slices.Clone(m.older(collected, a.AfterKeepNewest)), func(i int) bool { return !whole[m.listing.Items[i].Mailbox] })
 	if a.AfterDays == 0 && a.AfterLargerThan == 0 {
 		return at
 	}

@@ -39,8 +39,15 @@ func TestLeaving(t *testing.T) {
 		}
 	}
 	m.listing.Complete = false
-	if got := m.leaving(account.Account{After: account.Delete}, collected, old); got != nil {
+	if got := m.leaving(account.Account{After: account.Delete}, collected, old); len(got) > 0 {
 		t.Errorf("of a listing that contradicts itself: %v", got)
+	}
+	for i := range m.listing.Items {
+		m.listing.Items[i].Mailbox = []string{"a", "b"}[i%2]
+	}
+	m.listing.Mailboxes = []remote.Mailbox{{Name: "a"}, {Name: "b", Whole: true}}
+	if got := fmt.Sprint(m.leaving(account.Account{After: account.Delete}, collected, old)); got != "[1 5 7]" {
+		t.Errorf("of two mailboxes, one of them whole: %s", got)
 	}
 }
 

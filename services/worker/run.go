@@ -162,6 +162,9 @@ func (r *run) underLock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(fresh) == 0 && len(at) == 0 {
+		r.remember(ctx)
+	}
 	if len(fresh) > 0 || len(at) > 0 {
 		if err := r.fetchAndDelete(ctx, fresh); err != nil { // 5, 6, 7
 			return err
@@ -229,6 +232,7 @@ func (r *run) open(ctx context.Context) error {
 	d := remote.Dialer{
 		TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
 	}
+	t.Known = r.quiet
 	r.session, err = r.w.signIn(ctx, r.acc, d, t)
 	if err != nil {
 		if r.acc.Auth == account.OAuth2 && fault.KindOf(err) == fault.Auth {
@@ -245,6 +249,14 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	r.report.Listed = int64(len(r.listing.Items))
+	for _, m := range r.listing.Mailboxes {
+		if m.Unchanged {
+			r.report.Listed += int64(m.Status.Messages)
+		}
+	}
+	for _, n := range r.listing.Notes {
+		r.note("%s", n)
+	}
 	return nil
 }
 

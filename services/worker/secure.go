@@ -17,7 +17,8 @@ import (
 // target returns where a session of the account goes, and under which rules: those of the fleet, of the
 // domain and of the account itself.
 func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, error) {
-	t := remote.Target{TLS: a.TLS, Username: a.Username, APOP: a.APOP, Auth: a.Auth, LenientDot: a.LenientDot}
+	t := remote.Target{TLS: a.TLS, Username: a.Username, APOP: a.APOP, Auth: a.Auth, LenientDot: a.LenientDot,
+		Mailboxes: remote.Mailboxes{Names: a.Mailboxes, Exclude: a.ExcludeMailboxes, MoveTo: a.MoveTo}}
 	var err error
 	if t.Host, t.Port, err = a.HostPort(); err != nil {
 		return t, fault.New(fault.Policy, "account", err)

@@ -38,6 +38,7 @@ func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session
 		return nil, err
 	}
 	s := h.session()
+	s.choice, s.known = t.Mailboxes, t.Known
 	if err := s.client.WaitGreeting(); err != nil {
 		s.Abort()
 		_ = s.client.Close()

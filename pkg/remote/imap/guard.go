@@ -134,7 +134,7 @@ func (g *guard) tagged(l *lexer) error {
 	if !ok || st.kind != "OK" && st.kind != "NO" && st.kind != "BAD" {
 		return g.garbage(line)
 	}
-	if st.code == "UIDVALIDITY" {
+	if st.code == "UIDVALIDITY" || st.code == "UIDNEXT" {
 		st.code = ""
 	}
 	return g.status(string(tag), st)
@@ -143,7 +143,7 @@ func (g *guard) tagged(l *lexer) error {
 // status writes a status response with the codes that imapclient can read.
 func (g *guard) status(tag string, st status) error {
 	switch st.code {
-	case "", "APPENDUID", "COPYUID", "PERMANENTFLAGS", "HIGHESTMODSEQ", "UIDNEXT":
+	case "", "APPENDUID", "COPYUID", "PERMANENTFLAGS", "HIGHESTMODSEQ":
 		g.emit("%s %s %s\r\n", tag, st.kind, st.text)
 	case "CAPABILITY":
 		caps, err := g.list([]byte(st.args))
@@ -155,10 +155,10 @@ func (g *guard) status(tag string, st status) error {
 		} else if tag != "*" {
 			g.emit("%s %s %s\r\n", tag, st.kind, st.text)
 		}
-	case "UIDVALIDITY":
+	case "UIDVALIDITY", "UIDNEXT":
 		l := lexer{[]byte(st.args)}
 		if n, ok := l.number32(); ok {
-			g.emit("%s %s [UIDVALIDITY %d] %s\r\n", tag, st.kind, n, st.text)
+			g.emit("%s %s [%s %d] %s\r\n", tag, st.kind, st.code, n, st.text)
 		}
 	default:
 		g.emit("%s %s [%s] %s\r\n", tag, st.kind, st.code, st.text)
@@ -187,7 +187,7 @@ func (g *guard) untagged(l *lexer) error {
 		switch {
 		case word == "BYE":
 			g.said(st.fault("imap read", fault.Unavailable, g.secrets))
-		case word == "OK" && (st.code == "CAPABILITY" || st.code == "UIDVALIDITY"):
+		case word == "OK" && (st.code == "CAPABILITY" || st.code == "UIDVALIDITY" || st.code == "UIDNEXT"):
 			return g.status("*", st)
 		}
 		return nil
@@ -200,6 +200,8 @@ func (g *guard) untagged(l *lexer) error {
 		return nil
 	case "SEARCH":
 		return g.search(l)
+	case "LIST", "STATUS":
+		return g.mailbox(word, l)
 	}
 	return g.dropped(line, int64(g.limits.Line))
 }

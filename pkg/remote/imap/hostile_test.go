@@ -28,6 +28,7 @@ const (
 	hExpunge = hStore + "S: T5 OK done\nC: T6 UID EXPUNGE 5:6\n"
 	hLogout  = hExpunge + "S: T6 OK done\nC: T7 LOGOUT\n"
 	hGood    = hLogout + "S: * BYE bye\nS: T7 OK done\n"
+	hNames   = hAuth + "S: H2 OK [CAPABILITY IMAP4rev1 UIDPLUS] in\nC: T1 LIST \"\" \"*\"\n" // of an account that collects all
 	hTLS     = "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] hi\nC: H1 STARTTLS\n"
 	hBody    = hFetch + "S: * 1 FETCH (UID 5 BODY[] {1000000}\n"
 )
@@ -85,6 +86,14 @@ var hostiles = []struct {
 	{"endless/literals in a line", hFetch + "S+ \"* 1 FETCH (UID 5 X \"\n" + `S* 1000000 "{40}\r\n0123456789012345678901234567890123456789 X "` + "\n", fault.Protocol},
 	{"endless/parentheses", hFetch + `S* 1000000 "* 1 FETCH (UID 5 X (((((((((("` + "\n", fault.Protocol},
 	{"endless/EXPUNGE", hExpunge + `S* 1000000 "* 1 EXPUNGE\r\n"` + "\n", fault.Protocol},
+	{"endless/LIST", hNames + `S* 1000000 "* LIST (\\HasChildren) \"/\" \"../../etc/passwd\"\r\n"` + "\n", fault.Protocol},
+	{"endless/LIST of long names", hNames + `S* 200000 "* LIST () \"/\" \"` + strings.Repeat(hundred, 5) + `\"\r\n"` + "\n", fault.Protocol},
+	{"endless/attributes", hNames + `S* 1000000 "* LIST (\\a \\b \\c \\d \\e \\f \\g"` + "\n", fault.Protocol},
+	{"endless/literals in LIST", hNames + `S* 1000000 "* LIST () \"/\" {4}\r\nx\r\ny\r\n"` + "\n", fault.Protocol},
+	{"silence/LIST", hNames, fault.Timeout},
+	{"cut/in a name", hNames + "S: * LIST () \"/\" {40}\nS: abc\nCLOSE\n", fault.Network},
+	{"numbers/a huge name", hNames + "S: * LIST () \"/\" {4294967295}\n", fault.Protocol},
+	{"turn/no mailbox at all", hNames + "S: T1 OK done\n", fault.NotFound},
 	// Numbers.
 	{"numbers/a huge literal", hFetch + "S: * 1 FETCH (UID 5 BODY[] {4294967295}\n", fault.Policy},
 	{"numbers/a literal of 2^63-1", hFetch + "S: * 1 FETCH (UID 5 BODY[] {9223372036854775807}\n", fault.Timeout}, // no number of octets
@@ -178,6 +187,9 @@ func visit(t *testing.T, dialogue string, kind fault.Kind) error {
 	defer cancel()
 	target := local(s.Port)
 	target.TLS = account.Detect
+	if strings.HasPrefix(dialogue, hNames) {
+		target.Mailboxes.Names = []string{"*"}
+	}
 	grown := watchHeap(t)
 	err := journey(ctx, d, target)
 	if most := grown(); most > mostRAM {

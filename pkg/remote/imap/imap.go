@@ -27,7 +27,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/remote/sasl"
 )
 
-// inbox is the mailbox that is collected, in the case in which we write it (RFC 9051 §5.1).
+// inbox is the mailbox that every account has, in the case in which we write it (RFC 9051 §5.1).
 const inbox = "INBOX"
 
 // closing is how long Close waits for the answer to LOGOUT.
@@ -41,6 +41,9 @@ type session struct {
 	caps   goimap.CapSet // after login
 	// mechanism is how the session signs in.
 	mechanism sasl.Mechanism
+	// choice says which mailboxes are listed, known what was known of them.
+	choice remote.Mailboxes
+	known  func(mailbox string) (remote.Status, bool)
 	// selected is what EXAMINE or SELECT said last, of which mailbox; nil before.
 	selected *goimap.SelectData
 	mailbox  string

@@ -20,22 +20,82 @@ const maxDisorder = 1000
 // taken is for how many messages room is made before they come: what the server says is no reason for more.
 const taken = 4096
 
-// List returns every message of INBOX, ordered by UID. Of a mailbox with more than Limits.List messages
-// it returns the newest.
+// List returns every message of the account's mailboxes, in each ordered by UID, INBOX first. Of more than
+// Limits.List messages it returns the newest of the first mailboxes. A mailbox that has not changed since it was
+// known is not listed; one that the server does not let us read is passed over, unless there is no other.
 func (s *session) List(ctx context.Context) (remote.Listing, error) {
-	if err := s.open(ctx, inbox, true); err != nil {
+	names, notes, err := s.chosen(ctx)
+	if err != nil {
 		return remote.Listing{}, err
 	}
-	exists, most := s.selected.NumMessages, uint32(s.wire.limits.List)
-	if exists == 0 {
-		return remote.Listing{Complete: true}, nil
+	names, unchanged, err := s.changed(ctx, names)
+	if err != nil {
+		return remote.Listing{}, err
 	}
+	all := remote.Listing{Complete: true, Mailboxes: unchanged, Notes: notes}
+	var refused error
+	for _, name := range names {
+		l, err := s.list(ctx, name, s.wire.limits.List-len(all.Items))
+		if s.lethal(ctx, err) {
+			return remote.Listing{}, err
+		}
+		if err != nil {
+			if refused == nil {
+				refused = err
+			}
+			l = remote.Listing{Note: err.Error()}
+			all.Notes = append(all.Notes, fmt.Sprintf("mailbox %s is not collected: %v", fault.Clean(name), err))
+		}
+		if all.Items == nil {
+			all.Items = l.Items
+		} else {
+			all.Items = append(all.Items, l.Items...)
+		}
+		all.Mailboxes = append(all.Mailboxes, l.Mailboxes...)
+		if all.Complete && !l.Complete {
+			all.Complete, all.Note = false, l.Note
+		}
+	}
+	if len(all.Mailboxes) == 0 {
+		return remote.Listing{}, refused
+	}
+	return all, nil
+}
+
+// list returns every message of one mailbox, or the newest.
+func (s *session) list(ctx context.Context, mailbox string, limit int) (remote.Listing, error) {
+	if err := s.open(ctx, mailbox, true); err != nil {
+		return remote.Listing{}, err
+	}
+	exists, most := s.selected.NumMessages, uint32(max(limit, 0))
+	m := remote.Mailbox{Name: mailbox, Status: remote.Status{
+		UIDValidity: s.selected.UIDValidity, UIDNext: uint32(s.selected.UIDNext), Messages: exists,
+	}}
+	if m.Status.UIDNext == 0 {
+		m.Status = remote.Status{}
+	}
+	c := &collector{mailbox: mailbox, validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most, taken))}
+	var err error
+	if exists > 0 && most > 0 {
+		err = s.collect(ctx, c, exists)
+		if err != nil && (!s.alive() || len(c.items) == 0 || transient(err)) {
+			return remote.Listing{}, err
+		}
+	}
+	l := c.listing(exists, s.now(), err)
+	m.Whole = l.Complete
+	l.Mailboxes = []remote.Mailbox{m}
+	return l, nil
+}
+
+// collect asks for UID and size of the messages of the mailbox that is selected.
+func (s *session) collect(ctx context.Context, c *collector, exists uint32) error {
 	var set goimap.NumSet = goimap.UIDSet{{Start: 1, Stop: 0}}
+	most := uint32(c.most)
 	if exists > most {
 		set = goimap.SeqSet{{Start: exists - most + 1, Stop: exists}}
 	}
-	c := &collector{mailbox: s.mailbox, validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most, taken))}
-	err := s.do(ctx, "imap list", s.expect(listing, int(min(exists, most)), 0), func() error {
+	return s.do(ctx, "imap list", s.expect(listing, int(min(exists, most)), 0), func() error {
 		cmd := s.client.Fetch(set, &goimap.FetchOptions{UID: true, RFC822Size: true})
 		for m := cmd.Next(); m != nil && c.err == nil; m = cmd.Next() {
 			c.add(m)
@@ -45,10 +105,6 @@ func (s *session) List(ctx context.Context) (remote.Listing, error) {
 		}
 		return cmd.Close()
 	})
-	if err != nil && (!s.alive() || len(c.items) == 0 || transient(err)) {
-		return remote.Listing{}, err
-	}
-	return c.listing(exists, s.now(), err), nil
 }
 
 // now returns how many messages the server says there are by now.

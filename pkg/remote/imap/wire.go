@@ -27,6 +27,7 @@ type expectation struct {
 	phase   phase
 	octets  int64
 	answers int // untagged ones
+	found   *found
 }
 
 // chatter is what a server may say unasked.
@@ -52,6 +53,7 @@ type wire struct {
 	err      error
 	due      int           // commands whose answers are due
 	phase    phase         // of the last command
+	found    *found        // what it asks of mailboxes, or nil
 	octets   int64         // the server may still send
 	answers  int           // untagged ones, it may still send
 	limit    time.Duration // patience at the last progress
@@ -62,7 +64,7 @@ type wire struct {
 	caps     goimap.CapSet // as the server said last
 	lists    int           // of capabilities that came
 	exists   bool          // a number of messages came since the last begin
-	found    int           // numbers of a SEARCH since then
+	searched int           // numbers of a SEARCH since then
 }
 
 func newWire(conn *remote.Conn, s secrets) *wire {
@@ -77,7 +79,7 @@ func (w *wire) begin(e expectation) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.due++
-	w.phase, w.exists, w.found = e.phase, false, 0
+	w.phase, w.exists, w.searched, w.found = e.phase, false, 0, e.found
 	w.octets += e.octets
 	w.answers += e.answers
 	w.renew(w.limits.Command)
@@ -90,7 +92,7 @@ func (w *wire) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.due--; w.due == 0 {
-		w.phase, w.octets, w.answers = noFetch, chatter.octets, chatter.answers
+		w.phase, w.octets, w.answers, w.found = noFetch, chatter.octets, chatter.answers, nil
 		w.conn.SilentFor(betweenCommands)
 	}
 }
@@ -155,8 +157,8 @@ func (w *wire) counted() {
 func (w *wire) find(n int) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.found += n
-	return w.found
+	w.searched += n
+	return w.searched
 }
 
 // wasCounted says whether it came with the answer to the last command.

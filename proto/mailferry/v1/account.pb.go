@@ -380,8 +380,14 @@ type Account struct {
 	MaxBytesPerDay    int64 `protobuf:"varint,59,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3" json:"max_bytes_per_day,omitempty"`
 	// With oauth2: the name of the provider, as this installation has it.
 	OauthProvider string `protobuf:"bytes,41,opt,name=oauth_provider,json=oauthProvider,proto3" json:"oauth_provider,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// IMAP: which mailboxes are collected: names, patterns with * (anything) and % (anything within one level of the
+	// hierarchy, RFC 9051 section 6.3.9), or "all": every mailbox but those that hold drafts, junk or trash or show
+	// messages of others; on Gmail the one with all mail. Empty: INBOX. At most 32.
+	Mailboxes []string `protobuf:"bytes,55,rep,name=mailboxes,proto3" json:"mailboxes,omitempty"`
+	// IMAP: names and patterns of mailboxes that are not collected all the same. At most 32.
+	ExcludeMailboxes []string `protobuf:"bytes,56,rep,name=exclude_mailboxes,json=excludeMailboxes,proto3" json:"exclude_mailboxes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -664,6 +670,20 @@ func (x *Account) GetOauthProvider() string {
 		return x.OauthProvider
 	}
 	return ""
+}
+
+func (x *Account) GetMailboxes() []string {
+	if x != nil {
+		return x.Mailboxes
+	}
+	return nil
+}
+
+func (x *Account) GetExcludeMailboxes() []string {
+	if x != nil {
+		return x.ExcludeMailboxes
+	}
+	return nil
 }
 
 // Domain is a tenant of the hosting provider.
@@ -960,8 +980,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\n" +
-	"\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\v\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1005,7 +1024,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\x12/\n" +
 	"\x14max_messages_per_day\x18: \x01(\x05R\x11maxMessagesPerDay\x12)\n" +
 	"\x11max_bytes_per_day\x18; \x01(\x03R\x0emaxBytesPerDay\x12%\n" +
-	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\"\x92\x02\n" +
+	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\x12\x1c\n" +
+	"\tmailboxes\x187 \x03(\tR\tmailboxes\x12+\n" +
+	"\x11exclude_mailboxes\x188 \x03(\tR\x10excludeMailboxes\"\x92\x02\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +

@@ -37,6 +37,7 @@ type AccountEditCmd struct {
 	NewMailbox  bool           `help:"The changed host or user is another mailbox: start with an empty record of what was collected."`
 
 	Policy      `embed:""`
+	Mailboxes   `embed:""`
 	Certificate `embed:""`
 }
 
@@ -82,6 +83,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		a := account.FromProto(got.GetAccount())
 		c.apply(&a)
 		c.Policy.apply(&a)
+		c.Mailboxes.apply(&a)
 		if err := c.Certificate.apply(&a); err != nil {
 			return err
 		}
@@ -116,7 +118,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
+	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.Mailboxes.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 
 func (c *AccountEditCmd) apply(a *account.Account) {

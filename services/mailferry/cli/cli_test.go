@@ -31,7 +31,8 @@ func TestGolden(t *testing.T) {
 		{"account-edit-nothing", "account edit example.com/gmail-alice", 2},
 		{"account-edit-certificate", "account edit example.com/gmail-alice --tls-pin AB:cd --no-tls-allow-invalid --forget-tls --json", 0},
 		{"account-edit-policy", "account edit example.com/gmail-alice --after move --move-to Archive --after-days 14 --keep-newest 100 --larger-than 10MB " +
-			"--mark-seen --start 30d --newest-first --max-message-size 25MB --max-messages 500 --max-bytes 1GB --json", 0},
+			"--mark-seen --start 30d --newest-first --max-message-size 25MB --max-messages 500 --max-bytes 1GB " +
+			"--mailboxes all --mailboxes Junk --exclude-mailboxes Lists/% --json", 0},
 		{"account-edit-policy-bad", "account edit example.com/gmail-alice --max-bytes lots", 2},
 		{"account-edit-ca-missing", "account edit example.com/gmail-alice --tls-ca /nowhere/ca.pem", 2},
 		{"account-remove", "account remove example.com/gmail-alice --yes", 0},

@@ -1,0 +1,87 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// quietFor is how long a record of Quiet is good. After it a mailbox is listed again, whatever the server says of
+// it: there are servers that count wrongly.
+const quietFor = 6 * time.Hour
+
+// QuietMailbox is what an IMAP server said of a mailbox (RFC 9051 §6.3.11) when nothing in it was left to do.
+type QuietMailbox struct {
+	Mailbox                        string // Key.Mailbox
+	UIDValidity, UIDNext, Messages uint32
+}
+
+// quietField is the field of a record among the UID sets of an account: it comes, goes and moves with them.
+const quietField = "quiet"
+
+// fields is a record as it is written: its field, and all of its value but the time.
+func (q QuietMailbox) fields(revision uint64) (field, value string) {
+	return quietField + rawBox(q.Mailbox), fmt.Sprintf("%d %d %d %d", revision, q.UIDValidity, q.UIDNext, q.Messages)
+}
+
+// Quiet puts on record that of these mailboxes every message is collected or skipped and nothing is to be done at
+// the remote server, under this revision of the account. Records of other revisions are dropped.
+func (h *Hold) Quiet(ctx context.Context, revision uint64, mailboxes []QuietMailbox) error {
+	var drop []any
+	ix := h.Index()
+	for box := range ix.quiet {
+		if ix.quiet[box].revision != revision {
+			drop = append(drop, quietField+box)
+		}
+	}
+	for len(mailboxes) > 0 || len(drop) > 0 {
+		n := min(len(mailboxes), maxBatch)
+		args := append([]any{len(drop)}, drop...)
+		for _, q := range mailboxes[:n] {
+			field, value := q.fields(revision)
+			args = append(args, field, value)
+		}
+		if _, err := h.run(ctx, "quiet", args...); err != nil {
+			return err
+		}
+		mailboxes, drop = mailboxes[n:], nil
+	}
+	return nil
+}
+
+// quiet is a record as it was read.
+type quiet struct {
+	revision uint64
+	until    time.Time
+	QuietMailbox
+}
+
+func parseQuiet(value string) (quiet, bool) {
+	var q quiet
+	var since int64
+	n, err := fmt.Sscanf(value, "%d %d %d %d %d", &q.revision, &q.UIDValidity, &q.UIDNext, &q.Messages, &since)
+	q.until = time.Unix(since, 0).Add(quietFor)
+	return q, err == nil && n == 5
+}
+
+// Quiet returns what the server said of the mailbox ([Key.Mailbox]) when nothing in it was left to do, if that was
+// under this revision of the account and not long ago.
+func (ix *Index) Quiet(mailbox string, revision uint64) (QuietMailbox, bool) {
+	q, ok := ix.quiet[rawBox(mailbox)]
+	q.Mailbox = mailbox
+	return q.QuietMailbox, ok && q.revision == revision && ix.now.Before(q.until)
+}
+
+// Pending are the mailboxes ([Key.Mailbox]) of keys that are marked, parked, deferred or deleting.
+func (ix *Index) Pending() map[string]bool {
+	boxes := make(map[string]bool)
+	for raw := range ix.marks {
+		boxes[keyOf(raw).Mailbox()] = true
+	}
+	for raw, st := range ix.states {
+		if st.kind != 'g' {
+			boxes[keyOf(raw).Mailbox()] = true
+		}
+	}
+	return boxes
+}
