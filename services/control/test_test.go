@@ -145,7 +145,9 @@ func TestATestThatIsRefused(t *testing.T) {
 		"password": func(r *mailferryv1.TestAccountRequest) { r.Password = "" },
 		"host":     func(r *mailferryv1.TestAccountRequest) { r.Account.Host = "" },
 		"address":  func(r *mailferryv1.TestAccountRequest) { r.Account.Host, r.Address = "", "alice@own.example" },
-		"provider": func(r *mailferryv1.TestAccountRequest) { r.Account.Host, r.Address, r.Provider = "", "alice@own.example", "nobody" },
+		"provider": func(r *mailferryv1.TestAccountRequest) {
+			r.Account.Host, r.Address, r.Provider = "", "alice@own.example", "nobody"
+		},
 		"examples": func(r *mailferryv1.TestAccountRequest) { r.Examples = 1001 },
 		// What an account must not do, a test must not either.
 		"tls_allow_invalid": func(r *mailferryv1.TestAccountRequest) { r.Account.TlsAllowInvalid = true },
