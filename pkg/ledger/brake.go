@@ -99,28 +99,32 @@ func (ix *Index) Storm() bool { return ix.storm }
 // old ones: none, unless the server seems to number its messages anew. It does where most known unique-ids
 // vanished at once and others came: then all are meant that are new, collected or deleting. It does for a mailbox
 // of which messages are known under another UIDVALIDITY (RFC 9051 §2.3.1.1), and while a storm is not over: then
-// what is new.
-func (ix *Index) Renumbered(listed []Key) []int {
-	known := make(map[string]bool) // of an IMAP mailbox: that it is numbered anew
-	anew := ix.vanishedAtOnce(listed)
+// what is new. Known is also what is in flight: under a lease, or held by TRANSIT.
+func (ix *Index) Renumbered(listed []Key, held map[string]bool) []int {
+	flying := make(map[string]bool)
+	for k, m := range ix.Marks() {
+		if m.Leased || held[string(k)] {
+			flying[k.raw()] = true
+		}
+	}
+	anew := ix.vanishedAtOnce(listed, flying)
+	boxes := make(map[string]bool) // mailbox and UIDVALIDITY → numbered anew
 	var out []int
 	for i, k := range listed {
 		raw := k.raw()
-		if raw == "" {
+		if raw == "" || flying[raw] {
 			continue
 		}
 		st := ix.state(raw)
-		if len(raw) != 12 {
-			if st == StateNew && (anew || ix.storm) || anew && (st == StateCollected || st == StateDeleting) {
-				out = append(out, i)
+		suspect := anew
+		if len(raw) == 12 {
+			box, ok := raw[:8], false
+			if suspect, ok = boxes[box]; !ok {
+				suspect = ix.madeAnew(box, flying)
+				boxes[box] = suspect
 			}
-			continue
 		}
-		box := raw[:8]
-		if _, ok := known[box]; !ok {
-			known[box] = ix.madeAnew(box)
-		}
-		if st == StateNew && (known[box] || ix.storm) {
+		if st == StateNew && (suspect || ix.storm) || len(raw) == 7 && anew && (st == StateCollected || st == StateDeleting) {
 			out = append(out, i)
 		}
 	}
@@ -128,40 +132,48 @@ func (ix *Index) Renumbered(listed []Key) []int {
 }
 
 // vanishedAtOnce says that most unique-ids that the last listing had are not listed now, and others are.
-func (ix *Index) vanishedAtOnce(listed []Key) bool {
+func (ix *Index) vanishedAtOnce(listed []Key, flying map[string]bool) bool {
+	known := ix.size() - len(ix.missing)
+	for raw := range flying {
+		if len(raw) == 7 {
+			known++
+		}
+	}
 	hits, fresh := 0, 0
 	for _, k := range listed {
 		raw := k.raw()
 		switch {
 		case len(raw) != 7:
-		case ix.entry(raw) != "":
+		case ix.entry(raw) != "" || flying[raw]:
 			hits++
 		case ix.state(raw) == StateNew:
 			fresh++
 		}
 	}
-	known := ix.size() - len(ix.missing)
 	gone := known - hits
 	return fresh > 0 && gone > 0 && 2*gone > known
 }
 
 // madeAnew says that messages of a mailbox are known under another UIDVALIDITY than this one.
-func (ix *Index) madeAnew(box string) bool {
+func (ix *Index) madeAnew(box string, flying map[string]bool) bool {
 	name, validity := box[:4], binary.BigEndian.Uint32([]byte(box[4:]))
-	if b, ok := ix.sets[name]; ok && b.validity != validity && b.collected.count()+b.skipped.count() > 0 {
+	other := func(raw string) bool { return len(raw) == 12 && raw[:4] == name && raw[:8] != box }
+	for raw := range flying {
+		if other(raw) {
+			return true
+		}
+	}
+	b := ix.sets[name]
+	if b.validity == validity { // what the tail has of another one is dropped when it is folded
+		return false
+	}
+	if b.collected.count()+b.skipped.count() > 0 {
 		return true
 	}
 	for raw := range ix.tail {
-		if len(raw) == 12 && raw[:4] == name && raw[:8] != box {
-			return !ix.opened(name, validity)
+		if other(raw) {
+			return true
 		}
 	}
 	return false
-}
-
-// opened says that the UID sets of a mailbox are those of this UIDVALIDITY: what the tail has of another one is
-// dropped when it is folded.
-func (ix *Index) opened(name string, validity uint32) bool {
-	b, ok := ix.sets[name]
-	return ok && b.validity == validity
 }

@@ -82,7 +82,7 @@ func stormRemembered(h *house) error {
 		runs, _, err := hold.Storm(ctx)
 		h.ok(err)
 		h.reload(hold)
-		if err := is("a storm goes on", runs == want && hold.Index().Storm() && len(hold.Index().Renumbered(news)) == 1, true); err != nil {
+		if err := is("a storm goes on", runs == want && hold.Index().Storm() && len(hold.Index().Renumbered(news, nil)) == 1, true); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func stormRemembered(h *house) error {
 	}
 	h.ok(hold.Calm(ctx, true))
 	h.reload(hold)
-	return is("a storm is over", hold.Index().Storm() || len(hold.Index().Renumbered(news)) > 0, false)
+	return is("a storm is over", hold.Index().Storm() || len(hold.Index().Renumbered(news, nil)) > 0, false)
 }
 
 func matchTakesOver(h *house) error {
@@ -125,7 +125,7 @@ func matchTakesOver(h *house) error {
 		return err
 	}
 	return is("UIDVALIDITY", ix.State(h.keyer.IMAP("INBOX", 8, 1)) == StateCollected && ix.Validity(h.keyer.IMAP("INBOX", 8, 1)) == 8 &&
-		len(ix.Renumbered([]Key{h.keyer.IMAP("INBOX", 8, 2)})) == 0 && len(ix.Renumbered([]Key{h.keyer.IMAP("INBOX", 9, 1)})) == 1, true)
+		len(ix.Renumbered([]Key{h.keyer.IMAP("INBOX", 8, 2)}, nil)) == 0 && len(ix.Renumbered([]Key{h.keyer.IMAP("INBOX", 9, 1)}, nil)) == 1, true)
 }
 
 // TestBytesOfDigest states the price of the storm brake.
@@ -186,7 +186,37 @@ func TestRenumbered(t *testing.T) {
 		"UIDVALIDITY of what is not folded": {append(keys(0, 10), h.keyer.IMAP("Spam", 8, 1)), 1},
 		"a mailbox that is new":             {append(keys(0, 10), h.keyer.IMAP("Junk", 8, 1)), 0},
 	} {
-		if got := hold.Index().Renumbered(c.listed); len(got) != c.want {
+		if got := hold.Index().Renumbered(c.listed, nil); len(got) != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// What is in flight is known, too, while TRANSIT has it or a delivery is at work on it.
+func TestRenumberedInFlight(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{})
+	hold := h.open("a1", "e1")
+	imap := func(validity, uid uint32) Key { return h.keyer.IMAP("INBOX", validity, uid) }
+	for _, k := range []Key{h.uid(1), h.uid(2), imap(7, 1)} {
+		h.mark(hold, k, 10)
+	}
+	h.deliver("a1", h.uid(2))
+	h.reload(hold)
+	held := map[string]bool{string(h.uid(1)): true, string(imap(7, 1)): true}
+	for name, c := range map[string]struct {
+		listed []Key
+		held   map[string]bool
+		want   int
+	}{
+		"the same":                {[]Key{h.uid(1), h.uid(2), h.uid(3)}, held, 0},
+		"all renumbered":          {[]Key{h.uid(4), h.uid(5)}, held, 2},
+		"the leased one vanished": {[]Key{h.uid(1), h.uid(3)}, nil, 2},
+		"same UIDVALIDITY":        {[]Key{imap(7, 1), imap(7, 2)}, held, 0},
+		"UIDVALIDITY":             {[]Key{imap(8, 1)}, held, 1},
+		"dead marks":              {[]Key{imap(8, 1)}, nil, 0},
+	} {
+		if got := hold.Index().Renumbered(c.listed, c.held); len(got) != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -21,9 +21,10 @@ type maildrop struct {
 
 	mu      sync.Mutex
 	letters []*letter
-	// noUIDL: the command is not known. unlisted: UIDL leaves out the last so many. loseQUIT: the connection
+	// noUIDL, noTOP: the command is not known. unlisted: UIDL leaves out the last so many. loseQUIT: the connection
 	// ends at QUIT, and nothing was deleted.
 	noUIDL   bool
+	noTOP    bool
 	unlisted int
 	loseQUIT bool
 	sessions int // that have ended
@@ -143,7 +144,10 @@ func (s *dropSession) answer(verb, arg string) bool {
 	}
 	switch verb {
 	case "CAPA":
-		s.say("+OK\r\nTOP\r\nUSER")
+		s.say("+OK\r\nUSER")
+		if !s.d.noTOP {
+			s.say("TOP")
+		}
 		if !s.d.noUIDL {
 			s.say("UIDL")
 		}
@@ -161,6 +165,10 @@ func (s *dropSession) answer(verb, arg string) bool {
 		}
 		s.list(len(s.letters)-s.d.unlisted, func(l *letter) string { return l.uid })
 	case "TOP":
+		if s.d.noTOP {
+			s.say("-ERR what?")
+			break
+		}
 		head, _, _ := bytes.Cut(l.raw, []byte("\r\n\r\n"))
 		s.say("+OK\r\n%s\r\n\r\n.", head)
 	case "RETR":

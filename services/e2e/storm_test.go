@@ -94,6 +94,12 @@ var stormRows = []played{
 		r.rename("once more")
 		r.add("m5")
 	}},
+	{name: "K no TOP, and all unique-ids change", play: func(r *row) {
+		r.drop.noTOP = true
+		r.all()
+		r.rename("again")
+		r.add("m4")
+	}},
 	{name: "K all unique-ids change, and headers tell nothing", play: func(r *row) {
 		r.anonymous()
 		r.all()

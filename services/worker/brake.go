@@ -28,11 +28,14 @@ var errStorm = errors.New("the server numbers its messages anew; what is under w
 // header does not tell. What is in flight under an old key has no identity in the index yet: it is waited for.
 // Nothing is fetched before that, and a storm that a run leaves behind is gone on with.
 func (r *run) brake(ctx context.Context) error {
-	at := r.index.Renumbered(r.keys)
+	at := r.index.Renumbered(r.keys, r.held)
 	if len(at) == 0 && (!r.index.Storm() || !r.listing.Complete) {
 		return nil
 	}
-	if r.oldUnderWay() {
+	if err := r.askInFlight(ctx); err != nil {
+		return err
+	}
+	if at = r.index.Renumbered(r.keys, r.held); r.oldUnderWay() {
 		return fault.New(fault.BackPressure, "uid storm", errStorm)
 	}
 	runs, known, err := r.hold.Storm(ctx)
@@ -57,12 +60,17 @@ func (r *run) brake(ctx context.Context) error {
 
 // oldUnderWay says that a message is in flight whose key is not listed.
 func (r *run) oldUnderWay() bool {
-	listed := make(map[ledger.Key]bool, len(r.keys))
+	listed := make(map[string]bool, len(r.keys))
 	for _, k := range r.keys {
-		listed[k] = true
+		listed[string(k)] = true
+	}
+	for k := range r.held {
+		if !listed[k] {
+			return true
+		}
 	}
 	for k, m := range r.index.Marks() {
-		if (m.Leased || r.held[string(k)]) && !listed[k] {
+		if m.Leased && !listed[string(k)] {
 			return true
 		}
 	}

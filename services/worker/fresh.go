@@ -39,12 +39,7 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 		return nil, err
 	}
 	if opened || r.index.Counts().Marked > 0 {
-		// Ask TRANSIT first, then read index and marks again: a message that was committed between the two is
-		// seen as collected; the other way round it would be seen nowhere.
-		if r.held, err = r.w.Transit.Held(ctx, r.acc.UID); err != nil {
-			return nil, fault.Wrap(fault.BackPressure, "ask transit what is in flight", err)
-		}
-		if r.index, err = r.hold.Reload(ctx); err != nil {
+		if err := r.askInFlight(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -58,6 +53,17 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 		return nil, err
 	}
 	return r.mailbox().fresh(r.held), nil
+}
+
+// askInFlight asks TRANSIT first, then reads index and marks again: a message that was committed between the two
+// is seen as collected; the other way round it would be seen nowhere.
+func (r *run) askInFlight(ctx context.Context) error {
+	var err error
+	if r.held, err = r.w.Transit.Held(ctx, r.acc.UID); err != nil {
+		return fault.Wrap(fault.BackPressure, "ask transit what is in flight", err)
+	}
+	r.index, err = r.hold.Reload(ctx)
+	return err
 }
 
 // fresh returns what is listed and new, but for what TRANSIT holds. What did not end well before comes last, so

@@ -62,11 +62,7 @@ func (p *probe) judge(ctx context.Context) error {
 		return err
 	}
 	if p.index.Counts().Marked > 0 {
-		var err error
-		if p.held, err = p.w.Transit.Held(ctx, p.acc.UID); err != nil {
-			return fault.Wrap(fault.BackPressure, "ask transit what is in flight", err)
-		}
-		if p.index, err = p.hold.Reload(ctx); err != nil {
+		if err := p.askInFlight(ctx); err != nil {
 			return err
 		}
 	}

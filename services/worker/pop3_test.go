@@ -94,6 +94,14 @@ var runs = []struct {
 		},
 	},
 	{
+		name: "what is in flight under other unique-ids is waited for", runs: 3, held: 3,
+		dialogues: []string{
+			enter + uids + retr(1) + retr(2) + retr(3) + goodbye,
+			enter + strings.NewReplacer(" a\n", " x\n", " b\n", " y\n", " c\n", " z\n").Replace(uids), // and no RETR
+			enter + uids + goodbye,
+		},
+	},
+	{
 		name: "quirk01/what was read and not accepted is not dropped", runs: 1, held: 3,
 		dialogues: []string{eats + uids + retr(1) + retr(2) + retr(3)}, // and no QUIT
 	},
