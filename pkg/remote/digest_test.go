@@ -86,3 +86,35 @@ func TestHeaderThatNamesNoMessage(t *testing.T) {
 		}
 	}
 }
+
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	const bare = "Subject: one\r\nMessage-ID: <1@x>\r\n\r\n"
+	for name, c := range map[string]struct {
+		text      string
+		weak, not bool
+	}{
+		"a transfer":      {text: head + "\r\n"},
+		"a Message-ID":    {text: bare, weak: true},
+		"neither":         {text: "Subject: one\r\nDate: Fri, 2 Jan 2026 00:00:00 +0000\r\n\r\n", not: true},
+		"cut short":       {text: head, not: true},
+		"text":            {text: head + "this is no field\r\n\r\n", not: true},
+		"nothing, a body": {text: "\r\nMessage-ID: <1@x>\r\n\r\n", not: true},
+	} {
+		id, weak, err := remote.Identity(strings.NewReader(c.text))
+		if c.not != errors.Is(err, remote.ErrAnonymous) || weak != c.weak || (err == nil) != (len(id) > 0) {
+			t.Errorf("%s: %x, weak %v, %v", name, id, weak, err)
+		}
+		if c.not {
+			continue
+		}
+		again, _, _ := remote.Identity(strings.NewReader("Status: RO\r\n" + c.text + "body"))
+		other, _, _ := remote.Identity(strings.NewReader("Received: from c by d\r\n" + c.text))
+		if !bytes.Equal(again, id) || bytes.Equal(other, id) {
+			t.Errorf("%s: %x again, %x sent once more, was %x", name, again, other, id)
+		}
+	}
+	if _, _, err := remote.Identity(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(head)))); !errors.Is(err, iotest.ErrTimeout) {
+		t.Errorf("a failure of the reader is %v", err)
+	}
+}
