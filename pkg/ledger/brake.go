@@ -131,7 +131,8 @@ func (ix *Index) Renumbered(listed []Key, held map[string]bool) []int {
 	return out
 }
 
-// vanishedAtOnce says that most unique-ids that the last listing had are not listed now, and others are.
+// vanishedAtOnce says that most unique-ids that the last listing had are not listed now, and others are. Those that
+// we deleted ourselves are left out of account.
 func (ix *Index) vanishedAtOnce(listed []Key, flying map[string]bool) bool {
 	known := ix.size() - len(ix.missing)
 	for raw := range flying {
@@ -139,11 +140,17 @@ func (ix *Index) vanishedAtOnce(listed []Key, flying map[string]bool) bool {
 			known++
 		}
 	}
+	ours := func(raw string) bool { return ix.confirmed && ix.states[raw].kind == 'x' }
+	for raw := range ix.states {
+		if len(raw) == 7 && ours(raw) && ix.entry(raw) != "" {
+			known--
+		}
+	}
 	hits, fresh := 0, 0
 	for _, k := range listed {
 		raw := k.raw()
 		switch {
-		case len(raw) != 7:
+		case len(raw) != 7 || ours(raw):
 		case ix.entry(raw) != "" || flying[raw]:
 			hits++
 		case ix.state(raw) == StateNew:

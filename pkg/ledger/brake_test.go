@@ -101,6 +101,33 @@ func stormRemembered(h *house) error {
 	return is("a storm is over", hold.Index().Storm() || len(hold.Index().Renumbered(news, nil)) > 0, false)
 }
 
+// oursIsNoStorm deletes all that was collected: as long as the server has not confirmed it, other names are a storm.
+func oursIsNoStorm(h *house) error {
+	hold := h.open("a1", "e1")
+	old, news := []Key{h.uid(1), h.uid(2), h.uid(3)}, []Key{h.uid(7)}
+	h.collect("a1", old...)
+	for _, confirmed := range []bool{false, true, false} {
+		var doomed []Doomed
+		for _, k := range old {
+			doomed = append(doomed, Doomed{Key: k, Listed: 10})
+		}
+		allowed, err := hold.Doom(ctx, doomed)
+		h.ok(err)
+		if err := is("doomed", len(allowed), len(old)); err != nil {
+			return err
+		}
+		if confirmed {
+			hold.Confirm()
+		}
+		h.release(hold)
+		hold = h.again(hold)
+		if err := is("a storm", len(hold.Index().Renumbered(news, nil)) == 1, !confirmed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func matchTakesOver(h *house) error {
 	hold := h.open("a1", "e1")
 	h.collect("a1", h.uid(1), h.keyer.IMAP("INBOX", 7, 1))

@@ -38,7 +38,9 @@ type Hold struct {
 	alarm  *time.Timer  // ends ctx when trust does
 	stop   chan struct{}
 	once   sync.Once
-	done   chan struct{}
+	// confirmed says that what was doomed is gone.
+	confirmed atomic.Bool
+	done      chan struct{}
 
 	mu    sync.Mutex
 	epoch string
@@ -223,6 +225,10 @@ func (h *Hold) Finish(ctx context.Context) error {
 	return err
 }
 
+// Confirm says that the remote server has confirmed the deletion of all that was doomed. It is told with the
+// release: that it vanishes from the listing means nothing then (see [Index.Renumbered]).
+func (h *Hold) Confirm() { h.confirmed.Store(true) }
+
 // Release ends the renewals and frees the lock if it is still ours, else it returns ErrStale. again says that
 // a run of this account was asked for since the last call of Again.
 func (h *Hold) Release(ctx context.Context) (again bool, err error) {
@@ -239,7 +245,11 @@ func (h *Hold) release(ctx context.Context, finished string) (again bool, err er
 	<-h.done
 	h.alarm.Stop()
 	h.lose(ErrReleased)
-	reply, err := h.run(ctx, "release", finished)
+	confirmed := "0"
+	if h.confirmed.Load() {
+		confirmed = "1"
+	}
+	reply, err := h.run(ctx, "release", finished, confirmed)
 	return err == nil && number(reply, 1) == 1, err
 }
 

@@ -59,6 +59,8 @@ type Index struct {
 	missing map[string]missing
 	storm   bool
 	quiet   map[string]quiet // by the first bytes of a raw key
+	// confirmed says that what is deleting is gone: the server said so.
+	confirmed bool
 }
 
 // boxSets are the UID sets of one IMAP mailbox.
@@ -113,6 +115,8 @@ func (ix *Index) readMeta(field, s string) {
 		ix.listing = uint32(n)
 	case "storm":
 		ix.storm = true
+	case "confirmed":
+		ix.confirmed = true
 	case "entries":
 		ix.entries = n
 	case "skipped":

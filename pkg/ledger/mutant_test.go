@@ -39,6 +39,8 @@ var mutants = []mutant{
 	{"a digest kept for each repeat", "digests are kept in a ring", "if wrote == 1 then keep", "if true then keep"},
 	{"digests that are whole though one lacks", "digests are known to be whole", "    redis.call('HDEL', KEYS[7], 'whole')\n", ""},
 	{"a reset after which digests are not whole", "digests are known to be whole", "redis.call('HSET', KEYS[11], 'whole', 1)\nredis.call('HSET', KEYS[1], 'epoch'", "redis.call('HSET', KEYS[1], 'epoch'"},
+	{"a confirmation that is forgotten", "what we deleted ourselves is no storm", "redis.call('HSET', KEYS[1], 'confirmed', 1)", ""},
+	{"a confirmation that stays", "what we deleted ourselves is no storm", "redis.call('HDEL', KEYS[1], 'confirmed')\n", ""},
 	{"a storm that is not remembered", "a storm is remembered", "redis.call('HINCRBY', KEYS[1], 'storm', 1)", "1"},
 	{"a storm that does not end", "a storm is remembered", "redis.call('HDEL', KEYS[1], 'storm')", ""},
 	{"runs that came through and count", "a storm is remembered", "redis.call('HSET', KEYS[1], 'storm', 0)", ""},

@@ -60,6 +60,7 @@ var rules = map[string]rule{
 	"digests are known to be whole":              digestsWhole,
 	"a storm is remembered":                      stormRemembered,
 	"match takes over":                           matchTakesOver,
+	"what we deleted ourselves is no storm":      oursIsNoStorm,
 	"attempts are counted":                       attemptsCounted,
 	"unmark gives back":                          unmarkGivesBack,
 	"skip passes over what is new":               skipNew,

@@ -28,6 +28,7 @@ type maildrop struct {
 	unlisted int
 	loseQUIT bool
 	sessions int // that have ended
+	tops     int // TOPs that were answered
 }
 
 // letter is a message in a maildrop.
@@ -169,6 +170,7 @@ func (s *dropSession) answer(verb, arg string) bool {
 			s.say("-ERR what?")
 			break
 		}
+		s.d.tops++
 		head, _, _ := bytes.Cut(l.raw, []byte("\r\n\r\n"))
 		s.say("+OK\r\n%s\r\n\r\n.", head)
 	case "RETR":

@@ -141,6 +141,17 @@ var stormRows = []played{
 		r.drop.change(func() { r.drop.loseQUIT = false })
 		r.kept = []string{"m1", "m2", "m3"} // they may be others
 	}},
+	{name: "D all are deleted, and others come: no header is asked for", play: func(r *row) {
+		r.all()
+		r.add("m4")
+		r.run()
+		r.has("m4")
+		r.drop.change(func() {
+			if r.drop.tops > 0 {
+				r.t.Errorf("%d TOPs", r.drop.tops)
+			}
+		})
+	}},
 	{name: "K one message shows another size", play: func(r *row) {
 		r.received()
 		r.all()

@@ -96,6 +96,9 @@ func (r *run) afterCollection(ctx context.Context, f *flight) error {
 		}
 		return waited
 	}
+	if n > 0 {
+		r.hold.Confirm()
+	}
 	if r.acc.After == account.Move {
 		r.report.Moved = int64(n)
 	} else {

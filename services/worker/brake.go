@@ -96,8 +96,10 @@ func (r *run) match(ctx context.Context, known ledger.Digests, at []int) error {
 	for _, p := range there {
 		have[string(p.id)]++
 	}
-	if err := r.usedByOthers(ctx, known, there); err != nil {
-		return err
+	if known.Whole() { // else some were collected whose identity nobody kept
+		if err := r.usedByOthers(ctx, known, there); err != nil {
+			return err
+		}
 	}
 	found, err := r.probe(ctx, news) // what was found before an error counts
 	for _, p := range found {

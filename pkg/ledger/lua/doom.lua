@@ -35,6 +35,7 @@ local function everywhere(raw, size)
   return true
 end
 
+redis.call('HDEL', KEYS[1], 'confirmed')
 local out = {'OK'}
 for i = 7 + others, #ARGV, 4 do
   local raw = ARGV[i]
