@@ -93,6 +93,7 @@ type Account struct {
 	OAuthProvider     string // with OAuth2
 	ForwardTo         string
 	Interval          time.Duration // 0: the global schedule
+	Push              bool          // IMAP: new messages are waited for
 	After             After
 	OnIndexLoss       OnIndexLoss
 	// TLSPins are keys that the server's certificate may have: SHA-256 of its SubjectPublicKeyInfo in hex. One
@@ -251,6 +252,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
 		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay,
 		Mailboxes: a.Mailboxes, ExcludeMailboxes: a.ExcludeMailboxes,
+		Push: a.Push,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -280,6 +282,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(),
 		Mailboxes: p.GetMailboxes(), ExcludeMailboxes: p.GetExcludeMailboxes(),
+		Push: p.GetPush(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

@@ -64,6 +64,9 @@ func (a Account) Validate() error {
 	if a.LenientDot && a.Protocol != POP3 {
 		return invalid("lenient_dot", "is a POP3 option")
 	}
+	if a.Push && a.Protocol != IMAP {
+		return invalid("push", "needs IMAP: a POP3 server does not say when messages come")
+	}
 	if a.APOP && a.Auth != AuthAuto {
 		return invalid("apop", "is a way to sign in of its own: it goes with auth %s only", AuthAuto)
 	}

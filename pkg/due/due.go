@@ -72,6 +72,9 @@ var commitLua string
 //go:embed settle.lua
 var settleLua string
 
+//go:embed move.lua
+var moveLua string
+
 // run runs a script of one shard; go-redis falls back from EVALSHA to EVAL by itself.
 func run(ctx context.Context, c redis.Scripter, src string, shard int, args ...any) *redis.Cmd {
 	return redis.NewScript(src).Run(ctx, c, keys(shard), args...)
@@ -136,6 +139,13 @@ func (x *Index) Hasten(ctx context.Context, uid string, at time.Time) error {
 		XX: true, LT: true, Members: []redis.Z{{Score: float64(millis(at)), Member: uid}},
 	}).Err()
 	return fault.Wrap(fault.Internal, "due hasten", err)
+}
+
+// Move sets when the next scheduled run of the account is due. It is false, and changes nothing, where the account was
+// edited since the revision or is not active any more; an account that has no entry is passed over.
+func (x *Index) Move(ctx context.Context, uid string, revision uint64, at time.Time) (bool, error) {
+	n, err := run(ctx, x.rdb, moveLua, ShardOf(uid), uid, revision, millis(at)).Int()
+	return err == nil && n == 1, fault.Wrap(fault.Internal, "due move", err)
 }
 
 // Get returns the entry of an account and when it is due: the zero time if never. It returns [ErrNotFound].

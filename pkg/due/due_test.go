@@ -244,3 +244,36 @@ func TestBringForwardsFollowersOfTheGlobalScheduleOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestMoveIsForTheAccountAsItWas(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	planned, moved := time.Now().Add(time.Hour).Truncate(time.Millisecond), time.Now().Add(time.Minute).Truncate(time.Millisecond)
+	put := func(e due.Entry) {
+		t.Helper()
+		if err := x.Put(ctx, e, planned); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moves := func(revision uint64, want bool, due time.Time) {
+		t.Helper()
+		ok, err := x.Move(ctx, "a", revision, moved)
+		if err != nil || ok != want {
+			t.Fatalf("moved %v, %v", ok, err)
+		}
+		if _, at, err := x.Get(ctx, "a"); err == nil && !at.Equal(due) {
+			t.Fatalf("due at %v, want %v", at, due)
+		}
+	}
+	moves(7, true, time.Time{}) // no entry
+	put(entry("a", 7))
+	moves(7, true, moved)
+	moves(8, true, moved) // the index is behind
+	put(entry("a", 8))
+	moves(7, false, planned)
+	idle := entry("a", 9)
+	idle.Active = false
+	put(idle)
+	moves(9, false, time.Time{})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 )
@@ -112,6 +113,9 @@ func (l *Ledger) State(ctx context.Context, slot Slot, account string) (Counts, 
 	c := readCounts(reply, 3)
 	c.Epoch, c.Job, c.Marked = text(reply, 1), text(reply, 2), int(number(reply, 7))
 	c.Parked, c.Deferred, c.Deleting = int(number(reply, 8)), int(number(reply, 9)), int(number(reply, 10))
+	if c.Watcher = text(reply, 11); c.Watcher != "" {
+		c.Since = time.UnixMilli(number(reply, 12))
+	}
 	return c, nil
 }
 

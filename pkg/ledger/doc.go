@@ -15,6 +15,9 @@
 //  3. Every write of a run is refused with [ErrStale] unless the lock bears its token and the account has
 //     the epoch the run knows.
 //  4. [Hold.Finish] clears the count of starts; [Hold.Release] frees the lock if it is still ours.
+//  5. [Hold.Watch] ends the run and keeps the lock, of kind push, for a session that waits for changes. It yields to
+//     every run: Acquire answers BusyError.Watched and leaves word in the lock, [Hold.Wanted] hears of it at the next
+//     renewal. Whoever wants it sooner tells the watcher.
 //
 // # A key
 //

@@ -33,6 +33,8 @@ type BusyError struct {
 	// Same says that a run of the same account holds it, since Since: it was told to repeat once.
 	Same  bool
 	Since time.Time
+	// Watched says that no run holds it but a session that waits for changes. It was told to yield.
+	Watched bool
 	// Queued says that the lock is free but another account has waited longer.
 	Queued bool
 }
@@ -42,6 +44,8 @@ func (e *BusyError) Error() string {
 	switch {
 	case e.Queued:
 		return "another account waits longer for this mailbox"
+	case e.Watched:
+		return "the mailbox is watched, and the watcher was told to yield"
 	case e.Same:
 		return fmt.Sprintf("job %s of this account is running", e.Job)
 	}

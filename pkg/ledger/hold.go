@@ -38,6 +38,8 @@ type Hold struct {
 	alarm  *time.Timer  // ends ctx when trust does
 	stop   chan struct{}
 	once   sync.Once
+	wanted chan struct{} // closed once a run wants the mailbox of a watcher
+	yield  sync.Once
 	// confirmed says that what was doomed is gone.
 	confirmed atomic.Bool
 	done      chan struct{}
@@ -54,7 +56,7 @@ func (l *Ledger) Acquire(ctx context.Context, req AcquireRequest) (*Hold, error)
 		return nil, err
 	}
 	h := &Hold{l: l, req: req, keys: req.Slot.workerKeys(req.Account, req.PerAccount), token: nonce(),
-		stop: make(chan struct{}), done: make(chan struct{})}
+		stop: make(chan struct{}), done: make(chan struct{}), wanted: make(chan struct{})}
 	attempt := l.now()
 	reply, err := l.run(ctx, "acquire", h.keys, h.token, req.Account, req.Job, req.Owner, l.cfg.TTL.Milliseconds(),
 		flag(req.PerAccount), int64(l.cfg.Waiter/time.Second), flag(req.Test))
@@ -64,7 +66,8 @@ func (l *Ledger) Acquire(ctx context.Context, req AcquireRequest) (*Hold, error)
 	if text(reply, 0) == "BUSY" {
 		how := text(reply, 4)
 		busy := &BusyError{Account: text(reply, 1), Job: text(reply, 2),
-			TTL: time.Duration(number(reply, 3)) * time.Millisecond, Same: how == "same", Queued: how == "queued"}
+			TTL:  time.Duration(number(reply, 3)) * time.Millisecond,
+			Same: how == "same", Queued: how == "queued", Watched: how == "push"}
 		if since := number(reply, 5); since > 0 {
 			busy.Since = time.UnixMilli(since)
 		}
@@ -154,10 +157,13 @@ func (h *Hold) renew(ctx context.Context) error {
 	attempt := h.l.now()
 	ctx, cancel := context.WithTimeout(ctx, max(h.left(), time.Millisecond))
 	defer cancel()
-	_, err := h.l.run(ctx, "renew", h.keys, h.token, h.Epoch(), h.l.cfg.TTL.Milliseconds())
+	reply, err := h.l.run(ctx, "renew", h.keys, h.token, h.Epoch(), h.l.cfg.TTL.Milliseconds())
 	switch {
 	case err == nil:
 		h.trusted(attempt)
+		if number(reply, 1) == 1 {
+			h.yield.Do(func() { close(h.wanted) })
+		}
 	case errors.Is(err, ErrStale), errors.Is(err, ErrWrongKey):
 		h.lose(err)
 	}
@@ -226,8 +232,19 @@ func (h *Hold) Finish(ctx context.Context) error {
 }
 
 // Confirm says that the remote server has confirmed the deletion of all that was doomed. It is told with the
-// release: that it vanishes from the listing means nothing then (see [Index.Renumbered]).
+// release, or Watch: that it vanishes from the listing means nothing then (see [Index.Renumbered]).
 func (h *Hold) Confirm() { h.confirmed.Store(true) }
+
+// Watch is Finish for a run whose session stays and waits for changes: the lock is kept and becomes one of kind
+// push, which yields to any run. It is false, and nothing was done, where a run of this account was asked for
+// meanwhile.
+func (h *Hold) Watch(ctx context.Context) (bool, error) {
+	reply, err := h.run(ctx, "watch", flag(h.confirmed.Load()))
+	return err == nil && number(reply, 1) == 1, err
+}
+
+// Wanted is closed when a renewal has learned that a run wants the mailbox of a watcher.
+func (h *Hold) Wanted() <-chan struct{} { return h.wanted }
 
 // Release ends the renewals and frees the lock if it is still ours, else it returns ErrStale. again says that
 // a run of this account was asked for since the last call of Again.
@@ -245,11 +262,7 @@ func (h *Hold) release(ctx context.Context, finished string) (again bool, err er
 	<-h.done
 	h.alarm.Stop()
 	h.lose(ErrReleased)
-	confirmed := "0"
-	if h.confirmed.Load() {
-		confirmed = "1"
-	}
-	reply, err := h.run(ctx, "release", finished, confirmed)
+	reply, err := h.run(ctx, "release", finished, flag(h.confirmed.Load()))
 	return err == nil && number(reply, 1) == 1, err
 }
 

@@ -36,6 +36,9 @@ type Counts struct {
 	Collected, Skipped, Parked, Deferred, Deleting, Marked int
 	// Epoch of the index, "" if there is none; Job that holds the lock for this account, "" if none.
 	Epoch, Job string
+	// Watcher holds the lock for push, "" if nobody does, and since when.
+	Watcher string
+	Since   time.Time
 }
 
 const (

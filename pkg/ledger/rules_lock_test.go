@@ -25,9 +25,10 @@ func staleRefused(h *house) error {
 		_, doom := hold.Doom(ctx, []Doomed{{Key: h.uid(1)}})
 		_, reload := hold.Reload(ctx)
 		_, again := hold.Again(ctx)
+		_, watch := hold.Watch(ctx)
 		return map[string]error{"mark": mark, "unmark": hold.Unmark(ctx, []Key{h.uid(9)}), "doom": doom, "reload": reload,
 			"skip": hold.Skip(ctx, []Item{{Key: h.uid(9)}}), "seen": hold.Seen(ctx, nil, Maildrop), "again": again,
-			"open": hold.OpenEpoch(ctx, "e3"), "finish": hold.Finish(ctx), "renew": hold.renew(ctx), "reused": hold.Reused(ctx, []Key{h.uid(1)})}
+			"open": hold.OpenEpoch(ctx, "e3"), "finish": hold.Finish(ctx), "watch": watch, "renew": hold.renew(ctx), "reused": hold.Reused(ctx, []Key{h.uid(1)})}
 	}
 	h.reload(hold)
 	h.pass(h.cfg.TTL + time.Second)
@@ -266,4 +267,55 @@ func flagRunsOut(h *house) error {
 	again, err := h.acquire("a1", "j2").Again(ctx)
 	h.ok(err)
 	return is("again of the next holder", again, false)
+}
+
+func watcherYields(h *house) error {
+	hold := h.acquire("a1", "j1")
+	if _, busy := h.try("a1", "j2"); busy == nil || !busy.Same || busy.Watched {
+		return broken("a run is no watcher: %v", busy)
+	}
+	kept, err := hold.Watch(ctx)
+	h.ok(err)
+	if err := is("watches although a run was asked for", kept, false); err != nil {
+		return err
+	}
+	_, err = hold.Again(ctx)
+	h.ok(err)
+	kept, err = hold.Watch(ctx)
+	h.ok(err)
+	if err := is("watches", kept, true); err != nil {
+		return err
+	}
+	c, err := h.State(ctx, h.slot, "a1")
+	h.ok(err)
+	if err := is("state", fmt.Sprint(c.Job == "", c.Watcher != "", c.Since.IsZero()), "true true false"); err != nil {
+		return err
+	}
+	h.ok(hold.renew(ctx))
+	if err := is("wanted by nobody", closed(hold.Wanted()), false); err != nil {
+		return err
+	}
+	for _, account := range []string{"a1", "a2"} {
+		if _, busy := h.try(account, "j3"); busy == nil || !busy.Watched || busy.Same || busy.Account != "a1" {
+			return broken("%s meets the watcher: %v", account, busy)
+		}
+	}
+	h.ok(hold.renew(ctx))
+	if err := is("wanted", closed(hold.Wanted()), true); err != nil {
+		return err
+	}
+	h.release(hold)
+	if err := is("starts of the next run", h.acquire("a2", "j3").Starts(), 1); err != nil {
+		return err
+	}
+	return nil
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -90,6 +90,7 @@ var rules = map[string]rule{
 	"counts are right":                           countsAreRight,
 	"a run that may not write is refused":        staleRefused,
 	"starts are counted":                         startsCounted,
+	"a watcher yields":                           watcherYields,
 	"the account that waits longest is next":     waitersInOrder,
 	"a run of the same account sets again":       againIsSet,
 	"a test only looks":                          testLooks,

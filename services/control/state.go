@@ -56,6 +56,7 @@ func (s *Service) state(ctx context.Context, a account.Account) (*mailferryv1.Ac
 	out.Collected, out.InFlight, out.Skipped = int64(c.Collected), int64(c.Marked), int64(c.Skipped)
 	out.Parked, out.Deferred, out.Deleting = int64(c.Parked), int64(c.Deferred), int64(c.Deleting)
 	out.Epoch, out.RunningJob = c.Epoch, c.Job
+	out.WatchedBy, out.WatchedSince = c.Watcher, stamp(c.Since)
 	return out, nil
 }
 

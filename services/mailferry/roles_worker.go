@@ -22,6 +22,8 @@ type workerFlags struct {
 	AnswerTimeout   time.Duration  `name:"answer-timeout" env:"MAILFERRY_ANSWER_TIMEOUT" default:"60s" group:"worker" help:"How long a remote server may be silent."`
 	RunLimit        time.Duration  `name:"run-limit" env:"MAILFERRY_RUN_LIMIT" default:"2h" group:"worker" help:"How long one run may take."`
 	MessageLimit    int64          `name:"message-limit" env:"MAILFERRY_MESSAGE_LIMIT" default:"268435456" placeholder:"BYTES" group:"worker" help:"Largest message that is fetched."`
+	PushSessions    int            `name:"push-sessions" env:"MAILFERRY_PUSH_SESSIONS" default:"500" placeholder:"N" group:"worker" help:"Remote sessions of one worker that wait for messages (push) besides the accounts that run; accounts above it are polled. 0: none."`
+	PushPerHost     int            `name:"push-per-host" env:"MAILFERRY_PUSH_PER_HOST" default:"200" placeholder:"N" group:"worker" help:"How many of them may be at one remote host."`
 	EgressAllow     []netip.Prefix `name:"egress-allow" env:"MAILFERRY_EGRESS_ALLOW" placeholder:"CIDR" group:"worker" help:"Networks that accounts may point to although they are not public, separated by commas."`
 	EgressDenyPorts []uint16       `name:"egress-deny-ports" env:"MAILFERRY_EGRESS_DENY_PORTS" default:"7,9,13,17,19,21,22,23,25,53,111,135,139,389,445,465,587,636,1433,1521,2049,2375,2376,2379,3306,3389,4222,5432,5672,5900,6379,6443,9200,10250,11211,27017" placeholder:"PORT" group:"worker" help:"Ports that no account may point to, allowed network or not (${default}); settings and domains may deny more."`
 	RemoteCA        string         `name:"remote-ca" env:"MAILFERRY_REMOTE_CA" placeholder:"FILE" group:"worker" help:"Certificate authorities (PEM) trusted for remote servers besides the system's."`
@@ -47,6 +49,7 @@ func workerPart(ctx context.Context, f workerFlags, d *deps) (daemon.Part, error
 		Vault: d.vault, OAuth: d.oauth, Log: d.log.Named("worker"), Metrics: d.p.health.Registry(),
 	}, worker.Config{
 		Name: d.name, Slots: f.Slots, Reserved: f.ReservedSlots, RunLimit: f.RunLimit, Batch: f.Batch,
+		PushSessions: noneOf(f.PushSessions), PushPerHost: noneOf(f.PushPerHost), PushGap: 6 * d.lease,
 		Recheck: d.lease / 6, BusyRetry: d.lease / 30,
 		Session: remote.Limits{Message: f.MessageLimit, Dial: f.DialTimeout, Command: f.AnswerTimeout, Idle: f.AnswerTimeout},
 		Egress:  remote.Guard{Allow: f.EgressAllow, DenyPorts: f.EgressDenyPorts},
@@ -57,6 +60,14 @@ func workerPart(ctx context.Context, f workerFlags, d *deps) (daemon.Part, error
 		return nil, err
 	}
 	return daemon.Named("worker", w), nil
+}
+
+// noneOf returns n with 0 as a configuration says "none".
+func noneOf(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // rootsWith returns the system's certificate authorities and those of the file.

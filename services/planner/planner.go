@@ -111,13 +111,24 @@ func (p *Planner) Drain(context.Context) error {
 // follow takes one change of the directory into the due index, and enrols the account with its remote
 // mailbox, so that nothing is deleted there before this account has collected it too.
 func (p *Planner) follow(ctx context.Context, c directory.Change) error {
-	if c.Account == nil {
-		if c.UID == "" {
-			return nil
-		}
-		return p.due.Remove(ctx, c.UID)
+	if c.UID == "" && c.Account == nil {
+		return nil
 	}
-	return p.put(ctx, *c.Account, time.Now())
+	uid := c.UID
+	if c.Account == nil {
+		if err := p.due.Remove(ctx, uid); err != nil {
+			return err
+		}
+	} else {
+		uid = c.Account.UID
+		if err := p.put(ctx, *c.Account, time.Now()); err != nil {
+			return err
+		}
+	}
+	if err := p.queue.TellChanged(uid); err != nil { // whoever watches it hears of it later, from the due index
+		p.log.Debug("a change of an account is not told", zap.String("uid", uid), zap.Error(err))
+	}
+	return nil
 }
 
 func (p *Planner) put(ctx context.Context, a account.Account, now time.Time) error {
@@ -135,7 +146,11 @@ func (p *Planner) put(ctx context.Context, a account.Account, now time.Time) err
 		return err
 	}
 	e := due.Entry{UID: a.UID, Domain: a.Domain, Name: a.Name, Revision: a.Revision, Interval: a.Interval, Active: a.Active}
-	return p.due.Put(ctx, e, schedule.Next(a.UID, p.interval(a.Interval), now))
+	interval := p.interval(a.Interval)
+	if a.Push { // it is watched once it has run
+		interval = min(interval, 6*p.cfg.Lease)
+	}
+	return p.due.Put(ctx, e, schedule.Next(a.UID, interval, now))
 }
 
 func (p *Planner) interval(own time.Duration) time.Duration {

@@ -37,7 +37,7 @@ func (r *run) fetchAndDelete(ctx context.Context, fresh []candidate) error {
 			return errors.Join(ferr, err)
 		}
 	}
-	if err := r.session.Close(ctx); err != nil && r.session.Info().Consumes {
+	if err := r.endSession(ctx); err != nil && r.session.Info().Consumes {
 		return errors.Join(ferr, err)
 	}
 	killpoint.Reach("worker.closed")
@@ -90,7 +90,7 @@ func (r *run) afterCollection(ctx context.Context, f *flight) error {
 		return err
 	}
 	killpoint.Reach("worker.deleted")
-	if err := r.session.Close(ctx); err != nil {
+	if err := r.endSession(ctx); err != nil {
 		if n > 0 {
 			return err // the deletions are not confirmed; their keys stay in state deleting, and the next run does it again
 		}

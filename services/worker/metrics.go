@@ -8,6 +8,9 @@ type metrics struct {
 	bytes    prometheus.Counter
 	seconds  prometheus.Histogram
 	sessions prometheus.Gauge
+	watchers prometheus.Gauge
+	// watchEnds counts the ends of watches.
+	watchEnds *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -21,9 +24,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		bytes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "mailferry_worker_fetched_bytes_total", Help: "Octets of messages fetched."}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mailferry_worker_run_seconds", Help: "Length of runs.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 12)}),
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "mailferry_worker_sessions", Help: "Remote sessions open now.",
+			Name: "mailferry_worker_sessions", Help: "Remote sessions open now in runs.",
 		}),
+		watchers: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mailferry_worker_watchers", Help: "Remote sessions that wait for messages now (push).",
+		}),
+		watchEnds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mailferry_worker_watch_ends_total", Help: "Ends of such sessions, by reason: news (a push job follows), wanted, changed, over, drained, session, lock.",
+		}, []string{"reason"}),
 	}
-	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions)
+	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions, m.watchers, m.watchEnds)
 	return m
 }

@@ -58,6 +58,11 @@ type run struct {
 	// broke a session then.
 	readForNames bool
 	nameless     map[int]bool
+	// watch is what goes on when a run with push has ended well; notWatched says why nothing does. alarmed says that
+	// the run was asked for because the server told of messages.
+	watch      *watch
+	notWatched string
+	alarmed    bool
 }
 
 // errGone says that the account does not exist any more.
@@ -86,10 +91,11 @@ func (w *Worker) handle(ctx context.Context, c *queue.Claim) {
 	}
 	again := true
 	for turn := 0; again && turn < 2; turn++ { // a trigger that came while the run went on is repeated once
-		r := &run{w: w, claim: c, log: log, show: newProgress(w.Queue, c.Job)}
+		r := &run{w: w, claim: c, log: log, show: newProgress(w.Queue, c.Job), alarmed: turn == 0 && c.Trigger == queue.Push}
 		var err error
 		again, err = r.execute(ctx, turn == 0)
 		if settled := r.settleJob(ctx, err, again && turn == 0); settled {
+			r.startWatch(ctx)
 			return
 		}
 	}
@@ -100,6 +106,10 @@ func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.Error("a run panicked", zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+			if r.watch != nil {
+				r.watch.leave(ctx)
+				r.watch = nil
+			}
 			err = fault.Errorf(fault.Internal, "run", "panic; see the log of worker %s", r.w.cfg.Name)
 		}
 	}()
@@ -142,7 +152,7 @@ func (r *run) underLock(ctx context.Context) error {
 	r.w.metrics.sessions.Inc()
 	defer r.w.metrics.sessions.Dec()
 	defer func() { // without effect after a Close in order
-		if r.session != nil {
+		if r.session != nil && r.watch == nil {
 			r.session.Abort()
 		}
 	}()
@@ -173,7 +183,7 @@ func (r *run) underLock(ctx context.Context) error {
 		r.session.Abort()
 	} else if err := r.markSeen(ctx); err != nil {
 		return err
-	} else if err := r.session.Close(ctx); err != nil {
+	} else if err := r.endSession(ctx); err != nil {
 		r.log.Debug("close", zap.Error(err)) // nothing was asked of the session: nothing depends on its end
 	}
 	return r.failures
@@ -203,7 +213,7 @@ func (r *run) loadAccount(ctx context.Context) error {
 // lock is step 2.
 func (r *run) lock(ctx context.Context, first bool) error {
 	var err error
-	r.hold, err = r.w.Ledger.Acquire(ctx, ledger.AcquireRequest{
+	r.hold, err = r.w.acquire(ctx, ledger.AcquireRequest{
 		Slot: r.slot, Account: r.acc.UID, Job: r.claim.ID, Owner: r.w.cfg.Name, PerAccount: !r.w.settings.Load().POP3Locking,
 	})
 	var busy *ledger.BusyError
@@ -213,6 +223,8 @@ func (r *run) lock(ctx context.Context, first bool) error {
 		return nil
 	case !errors.As(err, &busy):
 		return giveBack(err)
+	case busy.Watched:
+		return &postponed{delay: r.w.cfg.BusyRetry, cause: err}
 	case busy.Same && (r.claim.Delivered > 1 || !first):
 		// Our own dead worker may hold it still: the job must outlive its stale lock.
 		return &postponed{delay: busy.TTL + time.Second, cause: err}

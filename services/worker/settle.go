@@ -63,24 +63,36 @@ func (r *run) settle(ctx context.Context, err error) (again bool) {
 	if kind != fault.Canceled {
 		r.verdict(ctx, kind, err, now)
 	}
-	if r.report.New > 0 || r.report.Deleted+r.report.Moved > 0 || len(r.report.Notes) > 0 || err != nil {
+	keep := r.report.New > 0 || r.report.Deleted+r.report.Moved > 0 || len(r.report.Notes) > 0 || err != nil
+	if r.notWatched != "" && (keep || r.claim.Trigger == queue.Manual) {
+		r.note("%s", r.notWatched)
+	}
+	if keep {
 		if err := r.w.Queue.PutReport(ctx, r.report); err != nil {
 			r.log.Warn("run report is not kept", zap.Error(err))
 		}
 	}
 	killpoint.Reach("worker.reported")
-	end := r.hold.Done
-	if kind == fault.Canceled {
-		end = r.hold.Release
-	}
-	again, rerr := end(ctx)
-	if rerr != nil {
-		r.log.Debug("release", zap.Error(rerr)) // the lock lapses by itself
+	if !r.keepWatch(ctx, err) {
+		again = r.release(ctx, kind)
 	}
 	r.w.metrics.runs.WithLabelValues(kind.String(), string(r.claim.Trigger), string(r.acc.Protocol)).Inc()
 	r.w.metrics.messages.WithLabelValues("deleted").Add(float64(r.report.Deleted))
 	r.logEnd(err)
 	return again && kind != fault.Canceled
+}
+
+// release frees the lock.
+func (r *run) release(ctx context.Context, kind fault.Kind) (again bool) {
+	end := r.hold.Done
+	if kind == fault.Canceled {
+		end = r.hold.Release
+	}
+	again, err := end(ctx)
+	if err != nil {
+		r.log.Debug("release", zap.Error(err)) // the lock lapses by itself
+	}
+	return again
 }
 
 // verdict writes what the run came to into the due index.

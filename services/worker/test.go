@@ -68,7 +68,7 @@ func (p *probe) do(ctx context.Context, j *mailferryv1.TestJob) (err error) {
 	if p.slot, err = ledger.SlotOfAccount(p.acc); err != nil {
 		return err
 	}
-	p.hold, err = p.w.Ledger.Acquire(ctx, ledger.AcquireRequest{
+	p.hold, err = p.w.acquire(ctx, ledger.AcquireRequest{
 		Slot: p.slot, Account: p.acc.UID, Job: j.GetId(), Owner: p.w.cfg.Name, PerAccount: !p.w.settings.Load().POP3Locking, Test: true,
 	})
 	if err != nil {

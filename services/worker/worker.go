@@ -44,6 +44,14 @@ type Config struct {
 	BusyRetry time.Duration
 	// RunLimit bounds a whole run; default 2 h.
 	RunLimit time.Duration
+	// PushSessions bounds the sessions that wait for messages, PushPerHost those at one host; default 500 and 200,
+	// less than 0: none.
+	PushSessions, PushPerHost int
+	// PushGap is how far ahead the due time of an account is whose mailbox is watched, and so how long after the death
+	// of its worker another takes over; default 3 min.
+	PushGap time.Duration
+	// PushHold is how long a mailbox is watched without a run; default 30 min.
+	PushHold time.Duration
 	// Session bounds a remote session.
 	Session remote.Limits
 	// Egress opens connections to remote servers, as far as the settings and the account's domain let it.
@@ -68,6 +76,12 @@ func (c Config) withDefaults() Config {
 	if c.InFlightBytes == 0 {
 		c.InFlightBytes = 64 << 20
 	}
+	if c.PushSessions == 0 {
+		c.PushSessions = 500
+	}
+	if c.PushPerHost == 0 {
+		c.PushPerHost = 200
+	}
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v
@@ -77,6 +91,8 @@ func (c Config) withDefaults() Config {
 	def(&c.Recheck, 5*time.Second)
 	def(&c.BusyRetry, time.Second)
 	def(&c.RunLimit, 2*time.Hour)
+	def(&c.PushGap, 3*time.Minute)
+	def(&c.PushHold, 30*time.Minute)
 	return c
 }
 
@@ -97,10 +113,11 @@ type Deps struct {
 // Worker is the worker role.
 type Worker struct {
 	Deps
-	cfg     Config
-	metrics *metrics
-	claims  *queue.Claims
-	running sync.WaitGroup
+	cfg      Config
+	metrics  *metrics
+	claims   *queue.Claims
+	running  sync.WaitGroup
+	watchers *watchers
 	// settings are those of the fleet as last seen.
 	settings atomic.Pointer[directory.Settings]
 	draining chan struct{}
@@ -119,7 +136,8 @@ func New(ctx context.Context, d Deps, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims, draining: make(chan struct{}), policies: newPolicies(d.Directory)}
+	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims, draining: make(chan struct{}), policies: newPolicies(d.Directory),
+		watchers: newWatchers(cfg.PushSessions, cfg.PushPerHost)}
 	w.settings.Store(&s)
 	return w, nil
 }
@@ -138,6 +156,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	w.running.Wait()
+	w.watchers.drain()
+	w.watchers.running.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -157,14 +177,16 @@ func (w *Worker) claimLoop(ctx context.Context) error {
 	}
 }
 
-// Drain stops claiming and waits for the runs that are going on, as long as ctx lasts.
+// Drain stops claiming, gives up what is watched and waits for the runs that are going on, as long as ctx lasts.
 func (w *Worker) Drain(ctx context.Context) error {
 	w.claims.Stop()
 	w.drain.Do(func() { close(w.draining) })
+	w.watchers.drain()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		w.running.Wait()
+		w.watchers.running.Wait()
 	}()
 	select {
 	case <-done:

@@ -31,15 +31,18 @@ local function oldest()
 end
 
 local test = ARGV[10] == '1'
-local l = redis.call('HMGET', KEYS[7], 'token', 'account', 'job', 'until', 'since')
+local l = redis.call('HMGET', KEYS[7], 'token', 'account', 'job', 'until', 'since', 'kind')
 local left = tonumber(l[4] or 0) - now
 if l[1] == ARGV[3] and left > 0 then return snapshot() end
 if l[1] and left > 0 then
-  if l[2] == account then
-    if not test then redis.call('HSET', KEYS[7], 'again', 1) end
-    return {'BUSY', l[2], l[3], left, 'same', tonumber(l[5] or 0)}
+  local same = l[2] == account
+  if not same and not test then wait() end
+  if l[6] == 'push' then
+    redis.call('HSET', KEYS[7], 'yield', 1)
+    return {'BUSY', l[2], l[3], left, 'push'}
   end
-  if not test then wait() end
+  if same and not test then redis.call('HSET', KEYS[7], 'again', 1) end
+  if same then return {'BUSY', l[2], l[3], left, 'same', tonumber(l[5] or 0)} end
   return {'BUSY', l[2], l[3], left, ''}
 end
 if ARGV[8] ~= '1' then

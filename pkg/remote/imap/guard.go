@@ -84,6 +84,10 @@ func (g *guard) next() error {
 	switch {
 	case l.take('+'):
 		l.spaces()
+		if !g.idle() {
+			_, err := g.answer()
+			return err
+		}
 		g.emit("+ %s\r\n", printable(l.rest))
 		return nil
 	case l.take('*') && l.take(' '):
@@ -133,6 +137,9 @@ func (g *guard) tagged(l *lexer) error {
 	st, ok := parseStatus(l.rest)
 	if !ok || st.kind != "OK" && st.kind != "NO" && st.kind != "BAD" {
 		return g.garbage(line)
+	}
+	if g.isIdle() {
+		return g.fail(fault.Errorf(fault.Protocol, "imap idle", "the server ended IDLE by itself: %s", g.secrets.quote(string(line))))
 	}
 	if st.code == "UIDVALIDITY" || st.code == "UIDNEXT" {
 		st.code = ""
@@ -224,7 +231,9 @@ func (g *guard) numbered(n uint32, l *lexer, wanted phase) error {
 	switch word := upper(l.atom()); word {
 	case "EXISTS", "EXPUNGE":
 		if word == "EXISTS" {
-			g.counted()
+			g.counted(n)
+		} else {
+			g.expunged()
 		}
 		g.emit("* %d %s\r\n", n, word)
 		return nil

@@ -47,8 +47,13 @@ type session struct {
 	// selected is what EXAMINE or SELECT said last, of which mailbox; nil before.
 	selected *goimap.SelectData
 	mailbox  string
-	fetch    atomic.Pointer[fetch] // the Fetch under way
-	closed   sync.Once
+	// watched is the mailbox that Idle selects; horizon is the UID that the first message in it will have which List
+	// did not see, 0 if that is not known; idled says that Idle has selected it.
+	watched string
+	horizon uint32
+	idled   bool
+	fetch   atomic.Pointer[fetch] // the Fetch under way
+	closed  sync.Once
 }
 
 var _ remote.Session = (*session)(nil)

@@ -59,6 +59,7 @@ func (s *session) List(ctx context.Context) (remote.Listing, error) {
 	if len(all.Mailboxes) == 0 {
 		return remote.Listing{}, refused
 	}
+	s.watched, s.horizon = watchable(all)
 	return all, nil
 }
 

@@ -20,6 +20,7 @@ const (
 	listing               // UID and RFC822.SIZE
 	fetching              // a body
 	heading               // a header
+	idling                // none: the server says what happens (RFC 2177)
 )
 
 // expectation is what a command may bring.
@@ -28,6 +29,7 @@ type expectation struct {
 	octets  int64
 	answers int // untagged ones
 	found   *found
+	silence time.Duration // of a server that idles
 }
 
 // chatter is what a server may say unasked.
@@ -65,10 +67,15 @@ type wire struct {
 	lists    int           // of capabilities that came
 	exists   bool          // a number of messages came since the last begin
 	searched int           // numbers of a SEARCH since then
+	messages uint32        // in the mailbox that is selected
+	news     chan struct{} // holds one once messages were added
+	silence  time.Duration // of a server that idles
+	awaited  bool          // IDLE was sent and not answered yet
+	idles    bool          // the server has said that it does, and was not told to end it
 }
 
 func newWire(conn *remote.Conn, s secrets) *wire {
-	w := &wire{conn: conn, limits: conn.Limits(), secrets: s}
+	w := &wire{conn: conn, limits: conn.Limits(), secrets: s, news: make(chan struct{}, 1)}
 	w.octets, w.answers = chatter.octets, chatter.answers
 	w.r = bufio.NewReaderSize(wireReader{w}, 32<<10)
 	return w
@@ -80,6 +87,7 @@ func (w *wire) begin(e expectation) {
 	defer w.mu.Unlock()
 	w.due++
 	w.phase, w.exists, w.searched, w.found = e.phase, false, 0, e.found
+	w.awaited, w.silence = e.phase == idling, e.silence
 	w.octets += e.octets
 	w.answers += e.answers
 	w.renew(w.limits.Command)
@@ -147,10 +155,22 @@ func (w *wire) capabilities() (goimap.CapSet, int) {
 }
 
 // counted says that the number of messages came.
-func (w *wire) counted() {
+func (w *wire) counted(n uint32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.exists = true
+	if n > w.messages {
+		w.tellNews()
+	}
+	w.exists, w.messages = true, n
+}
+
+// expunged says that a message went.
+func (w *wire) expunged() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.messages > 0 {
+		w.messages--
+	}
 }
 
 // find adds to what a SEARCH found and returns the sum.

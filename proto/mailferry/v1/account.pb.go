@@ -386,8 +386,11 @@ type Account struct {
 	Mailboxes []string `protobuf:"bytes,55,rep,name=mailboxes,proto3" json:"mailboxes,omitempty"`
 	// IMAP: names and patterns of mailboxes that are not collected all the same. At most 32.
 	ExcludeMailboxes []string `protobuf:"bytes,56,rep,name=exclude_mailboxes,json=excludeMailboxes,proto3" json:"exclude_mailboxes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// IMAP: a worker waits for messages in INBOX (IDLE, RFC 2177) where the server lets it, instead of polling on the
+	// schedule.
+	Push          bool `protobuf:"varint,57,opt,name=push,proto3" json:"push,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -686,6 +689,13 @@ func (x *Account) GetExcludeMailboxes() []string {
 	return nil
 }
 
+func (x *Account) GetPush() bool {
+	if x != nil {
+		return x.Push
+	}
+	return false
+}
+
 // Domain is a tenant of the hosting provider.
 type Domain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -980,7 +990,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\v\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\v\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1026,7 +1036,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x11max_bytes_per_day\x18; \x01(\x03R\x0emaxBytesPerDay\x12%\n" +
 	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\x12\x1c\n" +
 	"\tmailboxes\x187 \x03(\tR\tmailboxes\x12+\n" +
-	"\x11exclude_mailboxes\x188 \x03(\tR\x10excludeMailboxes\"\x92\x02\n" +
+	"\x11exclude_mailboxes\x188 \x03(\tR\x10excludeMailboxes\x12\x12\n" +
+	"\x04push\x189 \x01(\bR\x04push\"\x92\x02\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +

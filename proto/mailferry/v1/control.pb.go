@@ -564,8 +564,11 @@ type AccountState struct {
 	RunningJob string `protobuf:"bytes,13,opt,name=running_job,json=runningJob,proto3" json:"running_job,omitempty"`
 	// TLS version with which the account was seen at its present server, and when first; empty if never. It does not
 	// sign in there without TLS any more.
-	TlsVersion    string                 `protobuf:"bytes,20,opt,name=tls_version,json=tlsVersion,proto3" json:"tls_version,omitempty"`
-	TlsSince      *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=tls_since,json=tlsSince,proto3" json:"tls_since,omitempty"`
+	TlsVersion string                 `protobuf:"bytes,20,opt,name=tls_version,json=tlsVersion,proto3" json:"tls_version,omitempty"`
+	TlsSince   *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=tls_since,json=tlsSince,proto3" json:"tls_since,omitempty"`
+	// Worker that waits for messages of the account (push), and since when; empty if none does.
+	WatchedBy     string                 `protobuf:"bytes,57,opt,name=watched_by,json=watchedBy,proto3" json:"watched_by,omitempty"`
+	WatchedSince  *timestamppb.Timestamp `protobuf:"bytes,58,opt,name=watched_since,json=watchedSince,proto3" json:"watched_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +704,20 @@ func (x *AccountState) GetTlsVersion() string {
 func (x *AccountState) GetTlsSince() *timestamppb.Timestamp {
 	if x != nil {
 		return x.TlsSince
+	}
+	return nil
+}
+
+func (x *AccountState) GetWatchedBy() string {
+	if x != nil {
+		return x.WatchedBy
+	}
+	return ""
+}
+
+func (x *AccountState) GetWatchedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WatchedSince
 	}
 	return nil
 }
@@ -2730,7 +2747,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"w\n" +
 	"\x12GetAccountResponse\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x120\n" +
-	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xcd\x04\n" +
+	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xad\x05\n" +
 	"\fAccountState\x12:\n" +
 	"\vnext_due_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tnextDueAt\x12:\n" +
 	"\vlast_run_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tlastRunAt\x122\n" +
@@ -2750,7 +2767,10 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"runningJob\x12\x1f\n" +
 	"\vtls_version\x18\x14 \x01(\tR\n" +
 	"tlsVersion\x127\n" +
-	"\ttls_since\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\btlsSince\"i\n" +
+	"\ttls_since\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\btlsSince\x12\x1d\n" +
+	"\n" +
+	"watched_by\x189 \x01(\tR\twatchedBy\x12?\n" +
+	"\rwatched_since\x18: \x01(\v2\x1a.google.protobuf.TimestampR\fwatchedSince\"i\n" +
 	"\x13ListAccountsRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -2998,78 +3018,79 @@ var file_mailferry_v1_control_proto_depIdxs = []int32{
 	52, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
 	51, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
 	51, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	48, // 15: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
-	9,  // 16: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	48, // 17: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	48, // 18: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
-	0,  // 19: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
-	51, // 20: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 21: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 22: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 23: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	53, // 24: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	54, // 25: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
-	0,  // 26: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	54, // 27: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
-	28, // 28: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	55, // 29: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	55, // 30: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	55, // 31: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	56, // 32: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	57, // 33: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	56, // 34: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	58, // 35: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	40, // 36: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	40, // 37: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 38: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	7,  // 39: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	10, // 40: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	12, // 41: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	16, // 42: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	3,  // 43: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
-	14, // 44: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
-	18, // 45: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	20, // 46: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	22, // 47: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	24, // 48: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	26, // 49: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	29, // 50: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	31, // 51: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	33, // 52: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	35, // 53: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	37, // 54: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	5,  // 55: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
-	39, // 56: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	42, // 57: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	44, // 58: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	46, // 59: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 60: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	8,  // 61: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	11, // 62: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	13, // 63: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	17, // 64: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	4,  // 65: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	15, // 66: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	19, // 67: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	21, // 68: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	23, // 69: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	25, // 70: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	27, // 71: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	30, // 72: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	32, // 73: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	34, // 74: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	36, // 75: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	38, // 76: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	6,  // 77: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	41, // 78: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	43, // 79: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	45, // 80: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	47, // 81: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	60, // [60:82] is the sub-list for method output_type
-	38, // [38:60] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	51, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
+	48, // 16: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	9,  // 17: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
+	48, // 18: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	48, // 19: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	0,  // 20: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
+	51, // 21: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 22: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 23: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
+	0,  // 24: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
+	53, // 25: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	54, // 26: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	0,  // 27: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
+	54, // 28: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	28, // 29: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
+	55, // 30: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	55, // 31: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	55, // 32: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	56, // 33: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	57, // 34: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	56, // 35: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	58, // 36: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	40, // 37: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	40, // 38: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 39: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	7,  // 40: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	10, // 41: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	12, // 42: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	16, // 43: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	3,  // 44: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
+	14, // 45: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	18, // 46: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	20, // 47: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	22, // 48: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	24, // 49: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	26, // 50: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	29, // 51: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	31, // 52: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	33, // 53: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	35, // 54: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	37, // 55: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	5,  // 56: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	39, // 57: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	42, // 58: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	44, // 59: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	46, // 60: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	2,  // 61: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	8,  // 62: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	11, // 63: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	13, // 64: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	17, // 65: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	4,  // 66: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	15, // 67: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	19, // 68: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	21, // 69: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	23, // 70: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	25, // 71: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	27, // 72: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	30, // 73: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	32, // 74: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	34, // 75: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	36, // 76: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	38, // 77: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	6,  // 78: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	41, // 79: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	43, // 80: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	45, // 81: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	47, // 82: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	61, // [61:83] is the sub-list for method output_type
+	39, // [39:61] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }

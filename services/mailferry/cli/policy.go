@@ -17,6 +17,7 @@ type Policy struct {
 	MoveTo            *string `placeholder:"MAILBOX" group:"policy" help:"IMAP: mailbox for --after move; made if it is not there."`
 	MarkSeen          *bool   `negatable:"" group:"policy" help:"IMAP: mark collected messages as seen."`
 	Start             *Start  `placeholder:"all|now|DAYSd" group:"policy" help:"What an account collects that has not run yet: all there is, only what comes from now on, or what came in the last days (IMAP), for instance 30d."`
+	Push              *bool   `negatable:"" group:"policy" help:"IMAP: wait for messages in INBOX (IDLE) where the server lets us, instead of polling on the schedule."`
 	NewestFirst       *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
 	MaxMessageSize    *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
 	MaxMessages       *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in one run. 0: no limit."`
@@ -34,6 +35,7 @@ func (p *Policy) apply(a *account.Account) {
 	change(&a.MoveTo, p.MoveTo)
 	change(&a.MarkSeen, p.MarkSeen)
 	change(&a.StartDays, (*int)(p.Start))
+	change(&a.Push, p.Push)
 	change(&a.NewestFirst, p.NewestFirst)
 	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
 	change(&a.MaxMessages, p.MaxMessages)
@@ -111,6 +113,17 @@ func afterOf(a *mailferryv1.Account) string {
 		s += ", marked seen"
 	}
 	return s
+}
+
+// pushOf says whether messages are waited for, "" if they are not to be.
+func pushOf(a *mailferryv1.Account, s *mailferryv1.AccountState) string {
+	switch {
+	case !a.GetPush():
+		return ""
+	case s.GetWatchedBy() == "":
+		return "yes, not watched now"
+	}
+	return fmt.Sprintf("yes, watched by %s since %s", s.GetWatchedBy(), instant(s.GetWatchedSince()))
 }
 
 // limitsOf says what an account collects, "" for all there is.

@@ -155,9 +155,6 @@ func shareOf(what string, s *mailferryv1.TestShare, note string, others []*mailf
 		name := fmt.Sprintf("%d (%s)", m.GetNumber(), size(m.GetSize()))
 		if m.GetUid() != 0 {
 			name = fmt.Sprintf("UID %d (%s)", m.GetUid(), size(m.GetSize()))
-			if m.GetMailbox() != "INBOX" {
-				name = m.GetMailbox() + " " + name
-			}
 		}
 		names = append(names, name)
 	}
