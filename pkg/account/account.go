@@ -58,6 +58,15 @@ const (
 	Baseline  OnIndexLoss = "baseline"
 )
 
+// Oversize says what becomes of a message above Account.MaxMessageSize.
+type Oversize string
+
+// The policies on messages that are too large: pass over; pass over, and tell the owner in a small message.
+const (
+	Skip   Oversize = "skip"
+	Notice Oversize = "notice"
+)
+
 // Auth says how a session signs in.
 type Auth string
 
@@ -115,6 +124,7 @@ type Account struct {
 	// MaxMessageSize in octets passes larger messages over; MaxMessages and MaxBytes bound one run, the
 	// last two a day (UTC). 0: no limit.
 	MaxMessageSize    int64
+	Oversize          Oversize
 	MaxMessages       int
 	MaxBytes          int64
 	MaxMessagesPerDay int
@@ -223,6 +233,9 @@ var (
 		Delete: mailferryv1.AfterCollection_AFTER_COLLECTION_DELETE,
 		Move:   mailferryv1.AfterCollection_AFTER_COLLECTION_MOVE,
 	}
+	oversizes = map[Oversize]mailferryv1.Oversize{
+		Skip: mailferryv1.Oversize_OVERSIZE_SKIP, Notice: mailferryv1.Oversize_OVERSIZE_NOTICE,
+	}
 	losses = map[OnIndexLoss]mailferryv1.OnIndexLoss{
 		Recollect: mailferryv1.OnIndexLoss_ON_INDEX_LOSS_RECOLLECT,
 		Baseline:  mailferryv1.OnIndexLoss_ON_INDEX_LOSS_BASELINE,
@@ -250,7 +263,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		AfterDays: int32(a.AfterDays), AfterKeepNewest: int32(a.AfterKeepNewest), AfterLargerThan: a.AfterLargerThan,
 		MarkSeen: a.MarkSeen, MoveTo: a.MoveTo, StartDays: int32(a.StartDays), NewestFirst: a.NewestFirst,
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
-		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay,
+		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay, Oversize: oversizes[a.Oversize],
 		Mailboxes: a.Mailboxes, ExcludeMailboxes: a.ExcludeMailboxes,
 		Push: a.Push,
 	}
@@ -280,7 +293,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		AfterDays: int(p.GetAfterDays()), AfterKeepNewest: int(p.GetAfterKeepNewest()), AfterLargerThan: p.GetAfterLargerThan(),
 		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
-		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(),
+		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(), Oversize: wordOf(oversizes, p.GetOversize()),
 		Mailboxes: p.GetMailboxes(), ExcludeMailboxes: p.GetExcludeMailboxes(),
 		Push: p.GetPush(),
 	}

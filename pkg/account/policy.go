@@ -26,6 +26,10 @@ func (a Account) validatePolicy() error {
 		return invalid("start_days", "a POP3 server does not say when a message came: want now, or IMAP")
 	case a.MaxMessageSize < 0 || a.MaxMessages < 0 || a.MaxBytes < 0 || a.MaxMessagesPerDay < 0 || a.MaxBytesPerDay < 0:
 		return invalid("max", "a limit must not be negative")
+	case a.Oversize != "" && a.Oversize != Skip && a.Oversize != Notice:
+		return invalid("oversize", "want skip or notice")
+	case a.Oversize == Notice && a.MaxMessageSize == 0:
+		return invalid("oversize", "notice goes with a max-message-size")
 	case a.MaxMessages > math.MaxInt32 || a.MaxMessagesPerDay > math.MaxInt32:
 		return invalid("max", "a number of messages is at most %d", math.MaxInt32)
 	}

@@ -213,6 +213,22 @@ func (l *Ledger) Commit(ctx context.Context, le *Lease) (wrote bool, err error) 
 	return err == nil && number(reply, 1) == 1, err
 }
 
+// Pass records that the destination accepted a notice of the message in its place: the key is skipped, so that the
+// message itself is neither fetched nor ever deleted. Else it is as Commit.
+func (l *Ledger) Pass(ctx context.Context, le *Lease) (wrote bool, err error) {
+	raw, err := rawOf("ledger pass", le.Key)
+	if err != nil {
+		return false, err
+	}
+	reply, err := follow("ledger pass", le, func(slot Slot) ([]any, error) {
+		return l.run(ctx, "pass", slot.accountKeys(le.Account), le.Token, raw, le.Epoch, FoldSize(le.Listed), le.Listed)
+	})
+	if errors.Is(err, ErrLeaseLost) {
+		return false, nil
+	}
+	return err == nil && number(reply, 1) == 1, err
+}
+
 // leased runs a script that needs the lease.
 func (l *Ledger) leased(ctx context.Context, name string, le *Lease, args ...any) ([]any, error) {
 	raw, err := rawOf("ledger "+name, le.Key)

@@ -207,6 +207,42 @@ func commitOtherMessage(h *house) error {
 	return is("state", hold.Index().State(h.uid(1)), StateNew)
 }
 
+func passSkips(h *house) error {
+	pass := func(le *Lease) bool {
+		wrote, err := h.Pass(ctx, le)
+		h.ok(err)
+		return wrote
+	}
+	hold := h.open("a1", "e1")
+	for i, k := range []Key{h.uid(1), h.keyer.IMAP("INBOX", 7, 5)} {
+		h.mark(hold, k, 10)
+		le := h.deliver("a1", k)
+		if err := errors.Join(is(fmt.Sprint("pass ", i), pass(le), true), is("again", pass(le), false), is("state", h.state(hold, k), StateSkipped)); err != nil {
+			return err
+		}
+		if err := errors.Join(is("a copy", h.take("a1", k).Verdict, Repeat), is("a mark on it", h.mark(hold, k, 10), Skipped)); err != nil {
+			return err
+		}
+	}
+	lost := h.deliver("a1", h.uid(2)) // listed with 10 octets
+	h.pass(h.cfg.DeliveryLease + time.Second)
+	hold = h.again(hold)
+	h.collect("a1", h.uid(2))
+	if err := errors.Join(is("after it was collected", pass(lost), false), is("state", h.state(hold, h.uid(2)), StateCollected)); err != nil {
+		return err
+	}
+	late := h.deliver("a1", h.uid(3))
+	h.ok(h.Return(ctx, late))
+	h.ok(h.rdb.HDel(ctx, h.slot.accountKeys("a1")[5], h.uid(3).raw()).Err())
+	h.mark(hold, h.uid(3), 11)
+	if err := is("over the mark of another message", pass(late), false); err != nil {
+		return err
+	}
+	old := h.deliver("a1", h.uid(4))
+	old.Epoch = "e0"
+	return errors.Join(is("of an epoch that is over", pass(old), false), is("state", h.state(hold, h.uid(4)), StateNew))
+}
+
 // again takes the lock anew after time has passed.
 func (h *house) again(hold *Hold) *Hold {
 	h.t.Helper()

@@ -71,6 +71,7 @@ var rules = map[string]rule{
 	"served recipients are of one message":       servedOfOneMessage,
 	"commit needs nothing":                       commitNeedsNothing,
 	"commit leaves another message alone":        commitOtherMessage,
+	"pass skips as commit collects":              passSkips,
 	"commit writes its own epoch":                commitEpoch,
 	"commit writes its own UIDVALIDITY":          commitValidity,
 	"doom asks every active account":             doomEverybody,

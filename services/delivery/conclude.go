@@ -57,10 +57,14 @@ func (h *handover) conclude(ctx context.Context, replies []local.Reply, err erro
 	}
 }
 
-// commit makes the key collected, then tells the worker, then lets go of the message.
+// commit makes the key collected, or skipped where only a notice of the message was handed over, then tells the worker, then lets go of the message.
 func (h *handover) commit(ctx context.Context) {
 	h.insist(ctx, "commit", func(ctx context.Context) error {
-		written, err := h.d.Ledger.Commit(ctx, h.lease)
+		record := h.d.Ledger.Commit
+		if h.p.GetNotice() {
+			record = h.d.Ledger.Pass
+		}
+		written, err := record(ctx, h.lease)
 		if err == nil && !written {
 			h.log.Warn("accepted, but the index it belongs to is no more: a copy may follow")
 			h.d.metrics.unrecorded.Inc()

@@ -274,3 +274,54 @@ func TestLimitsOfADay(t *testing.T) {
 		nextDay(a)
 	}
 }
+
+// TestNotice hands over one small message in place of each that is too large, whoever dies meanwhile, and never
+// deletes what it tells of.
+func TestNotice(t *testing.T) {
+	t.Parallel()
+	p := newPolicies(t)
+	notices := func(a account.Account) (n, others int) {
+		for _, m := range p.s.all(a.ForwardTo) {
+			if bytes.Contains(m.raw, []byte("X-Mailferry-Notice: too-large; size=")) {
+				n++
+				if len(m.raw) > 4000 || !bytes.Contains(m.raw, []byte("\r\nSubject: Not collected, too large: ")) {
+					t.Errorf("not a notice:\n%s", m.raw)
+				}
+			} else {
+				others++
+			}
+		}
+		return n, others
+	}
+	for _, proto := range both {
+		user := "notice-" + string(proto)
+		p.fill(user, 2, 10)
+		p.fill(user, 3, 20_000)
+		a := p.account(user, user, proto, account.Delete, func(a *account.Account) { a.MaxMessageSize, a.Oversize = 10_000, account.Notice })
+		for range 3 {
+			p.cli.ok("fetch", a.Ref())
+		}
+		if n, others := notices(a); n != 3 || others != 2 || len(p.remote.Messages(user)) != 3 || p.counts(a).Skipped != 3 {
+			t.Errorf("%s: %d notices and %d others arrived, %d messages are left, index %+v", proto, n, others, len(p.remote.Messages(user)), p.counts(a))
+		}
+		if out := p.cli.ok("runs", a.Ref(), "--json"); !strings.Contains(out, "a notice is handed over in its place") {
+			t.Errorf("no report tells of it:\n%s", out)
+		}
+	}
+	p.stopAll()
+	for role, at := range map[string]string{"worker": "worker.published", "delivery": "delivery.committed"} {
+		p.fill(role, 1, 20_000) // alone: nothing else is in the window between acceptance and commit
+		a := p.account(role, role, account.POP3, account.Delete, func(a *account.Account) { a.MaxMessageSize, a.Oversize = 10_000, account.Notice })
+		dying := p.start(role, "MAILFERRY_KILL_AT="+at)
+		other := p.start(map[string]string{"worker": "delivery", "delivery": "worker"}[role])
+		p.trigger(a, role, queue.Manual)
+		testenv.Eventually(t, 30*time.Second, "the "+role+" is dead", dying.ended)
+		again := p.start(role)
+		testenv.Eventually(t, 60*time.Second, "another one has done it", func() bool { return p.counts(a).Skipped == 1 && p.idle(a) })
+		if n, others := notices(a); n != 1 || others != 0 || len(p.remote.Messages(role)) != 1 {
+			t.Errorf("%s died: %d notices and %d others arrived, %d messages are left", role, n, others, len(p.remote.Messages(role)))
+		}
+		other.kill()
+		again.kill()
+	}
+}

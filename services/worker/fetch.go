@@ -56,11 +56,15 @@ func (r *run) fetchBatch(ctx context.Context, batch []candidate, pub *transit.Pu
 		return err
 	}
 	killpoint.Reach("worker.marked")
-	if err := r.spend(ctx, items); err != nil {
-		return errors.Join(err, r.unmark(ctx, slices.Collect(maps.Values(byItem))))
+	read := r.headers
+	if !batch[0].notice { // all are alike
+		read = r.session.Fetch
+		if err := r.spend(ctx, items); err != nil {
+			return errors.Join(err, r.unmark(ctx, slices.Collect(maps.Values(byItem))))
+		}
 	}
 	reached := make(map[ledger.Key]bool, len(items))
-	err = r.session.Fetch(ctx, items, func(got remote.Fetched) error {
+	err = read(ctx, items, func(got remote.Fetched) error {
 		key, ok := byItem[handle(got.Item)]
 		if !ok || reached[key] {
 			return nil
@@ -68,6 +72,9 @@ func (r *run) fetchBatch(ctx context.Context, batch []candidate, pub *transit.Pu
 		reached[key] = true
 		if errors.Is(got.Err, remote.ErrInternalData) {
 			return r.skip(ctx, key, got.Item)
+		}
+		if batch[0].notice {
+			return r.publishNotice(ctx, key, got, pub, f)
 		}
 		if got.Err != nil {
 			r.failed(got.Item, got.Err)
@@ -120,7 +127,7 @@ func handle(it remote.Item) itemHandle {
 func (r *run) mark(ctx context.Context, batch []candidate) ([]remote.Item, map[itemHandle]ledger.Key, error) {
 	reqs := make([]ledger.MarkRequest, len(batch))
 	for i, c := range batch {
-		reqs[i] = ledger.MarkRequest{Key: c.key, Size: c.item.Size, Listed: c.item.Size, Seen: c.seen}
+		reqs[i] = ledger.MarkRequest{Key: c.key, Size: c.octets(), Listed: c.item.Size, Seen: c.seen}
 	}
 	results, err := r.hold.Mark(ctx, reqs)
 	if err != nil {
@@ -158,17 +165,27 @@ func (r *run) park(ctx context.Context, c candidate) error {
 
 // publish streams one message into TRANSIT.
 func (r *run) publish(ctx context.Context, key ledger.Key, got remote.Fetched, pub *transit.Publisher, f *flight) error {
-	killpoint.Reach("worker.publishing")
 	m := r.message(key, got)
-	f.takeOff(key, got.Item.Size)
-	body := &watched{r: &headed{r: got.Body, found: func(head []byte) { m.Identity, _, _ = r.w.identity(bytes.NewReader(head)) }}}
+	body := &headed{r: got.Body, found: func(head []byte) { m.Identity, _, _ = r.w.identity(bytes.NewReader(head)) }}
+	return r.put(ctx, m, body, got.Item, pub, f)
+}
+
+// put is the end of publish.
+func (r *run) put(ctx context.Context, m *mailferryv1.FetchedMessage, from io.Reader, it remote.Item, pub *transit.Publisher, f *flight) error {
+	killpoint.Reach("worker.publishing")
+	key, octets := ledger.Key(m.GetKey()), it.Size
+	if m.GetNotice() {
+		octets = noticeOctets
+	}
+	f.takeOff(key, octets)
+	body := &watched{r: from}
 	err := pub.Put(ctx, m, body, func(err error) { f.published(key, m.GetSize(), err) })
 	if err == nil {
 		return nil
 	}
 	f.lost(key)
 	if body.err != nil {
-		r.failed(got.Item, err)
+		r.failed(it, err)
 	}
 	if fault.KindOf(err) == fault.Policy { // too large: this message alone
 		return nil

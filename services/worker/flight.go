@@ -50,13 +50,16 @@ func (f *flight) room(fresh []candidate, most int) int {
 	n, bytes := 0, f.bytes
 	for n < min(most, len(fresh)) && len(f.waiting)+n < f.r.w.cfg.InFlight {
 		c := fresh[n]
-		if bytes+c.item.Size > f.r.w.cfg.InFlightBytes && len(f.waiting)+n > 0 {
+		if bytes+c.octets() > f.r.w.cfg.InFlightBytes && len(f.waiting)+n > 0 {
 			break
+		}
+		if c.notice != fresh[0].notice {
+			break // headers are read apart from messages
 		}
 		if c.seen != "" && n > 0 {
 			break // an earlier attempt did not end: alone, so that a poison message takes no other with it
 		}
-		bytes += c.item.Size
+		bytes += c.octets()
 		n++
 		if c.seen != "" {
 			break

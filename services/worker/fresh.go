@@ -26,6 +26,16 @@ type candidate struct {
 	seen string
 	// attempts counts the earlier ones.
 	attempts int
+	// notice: it is too large, and only a notice of it is handed over.
+	notice bool
+}
+
+// octets is what the candidate counts as in flight.
+func (c candidate) octets() int64 {
+	if c.notice {
+		return noticeOctets
+	}
+	return c.item.Size
 }
 
 // whatIsNew is step 4: listed − collected − skipped − parked − deferred − (marked, and held by TRANSIT or
@@ -224,6 +234,13 @@ func (r *run) admit(ctx context.Context, fresh []candidate) ([]candidate, error)
 	take, large, left, daily := admitted(r.acc, today, fresh, r.w.cfg.Batch)
 	if daily && (len(take) > 0 || r.claim.Trigger == queue.Manual) { // said once a day, and to who asks
 		r.note("the account's limit for a day is reached: %d messages are left until %s", left, today.Ends.Format(time.RFC3339))
+	}
+	if r.acc.Oversize == account.Notice {
+		notices, more := noticed(large)
+		for _, c := range notices {
+			r.note("%s has %d octets, more than the %d of the account's limit: a notice is handed over in its place", nameOf(c.item), c.item.Size, r.acc.MaxMessageSize)
+		}
+		take, large, left = append(take, notices...), nil, left+more
 	}
 	var skips []ledger.Item
 	for _, c := range large {

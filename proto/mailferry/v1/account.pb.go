@@ -235,6 +235,58 @@ func (OnIndexLoss) EnumDescriptor() ([]byte, []int) {
 	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{3}
 }
 
+// Oversize says what becomes of a message above max_message_size. Neither is ever deleted at the remote server.
+type Oversize int32
+
+const (
+	Oversize_OVERSIZE_UNSPECIFIED Oversize = 0
+	// It is passed over, and told in the report.
+	Oversize_OVERSIZE_SKIP Oversize = 1
+	// The same, and a small message to the owner tells of it.
+	Oversize_OVERSIZE_NOTICE Oversize = 2
+)
+
+// Enum value maps for Oversize.
+var (
+	Oversize_name = map[int32]string{
+		0: "OVERSIZE_UNSPECIFIED",
+		1: "OVERSIZE_SKIP",
+		2: "OVERSIZE_NOTICE",
+	}
+	Oversize_value = map[string]int32{
+		"OVERSIZE_UNSPECIFIED": 0,
+		"OVERSIZE_SKIP":        1,
+		"OVERSIZE_NOTICE":      2,
+	}
+)
+
+func (x Oversize) Enum() *Oversize {
+	p := new(Oversize)
+	*p = x
+	return p
+}
+
+func (x Oversize) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Oversize) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailferry_v1_account_proto_enumTypes[4].Descriptor()
+}
+
+func (Oversize) Type() protoreflect.EnumType {
+	return &file_mailferry_v1_account_proto_enumTypes[4]
+}
+
+func (x Oversize) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Oversize.Descriptor instead.
+func (Oversize) EnumDescriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{4}
+}
+
 // AuthMethod says how a session signs in.
 type AuthMethod int32
 
@@ -297,11 +349,11 @@ func (x AuthMethod) String() string {
 }
 
 func (AuthMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_mailferry_v1_account_proto_enumTypes[4].Descriptor()
+	return file_mailferry_v1_account_proto_enumTypes[5].Descriptor()
 }
 
 func (AuthMethod) Type() protoreflect.EnumType {
-	return &file_mailferry_v1_account_proto_enumTypes[4]
+	return &file_mailferry_v1_account_proto_enumTypes[5]
 }
 
 func (x AuthMethod) Number() protoreflect.EnumNumber {
@@ -310,7 +362,7 @@ func (x AuthMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuthMethod.Descriptor instead.
 func (AuthMethod) EnumDescriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{4}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{5}
 }
 
 // Account is a remote account: what to collect, from where, when, to whom.
@@ -378,6 +430,8 @@ type Account struct {
 	// Most messages and octets of one day (UTC); the rest comes with the next ones. 0: no limit.
 	MaxMessagesPerDay int32 `protobuf:"varint,58,opt,name=max_messages_per_day,json=maxMessagesPerDay,proto3" json:"max_messages_per_day,omitempty"`
 	MaxBytesPerDay    int64 `protobuf:"varint,59,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3" json:"max_bytes_per_day,omitempty"`
+	// Unset: skip.
+	Oversize Oversize `protobuf:"varint,60,opt,name=oversize,proto3,enum=mailferry.v1.Oversize" json:"oversize,omitempty"`
 	// With oauth2: the name of the provider, as this installation has it.
 	OauthProvider string `protobuf:"bytes,41,opt,name=oauth_provider,json=oauthProvider,proto3" json:"oauth_provider,omitempty"`
 	// IMAP: which mailboxes are collected: names, patterns with * (anything) and % (anything within one level of the
@@ -666,6 +720,13 @@ func (x *Account) GetMaxBytesPerDay() int64 {
 		return x.MaxBytesPerDay
 	}
 	return 0
+}
+
+func (x *Account) GetOversize() Oversize {
+	if x != nil {
+		return x.Oversize
+	}
+	return Oversize_OVERSIZE_UNSPECIFIED
 }
 
 func (x *Account) GetOauthProvider() string {
@@ -990,7 +1051,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\v\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\v\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1033,7 +1094,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\fmax_messages\x18\x1f \x01(\x05R\vmaxMessages\x12\x1b\n" +
 	"\tmax_bytes\x18  \x01(\x03R\bmaxBytes\x12/\n" +
 	"\x14max_messages_per_day\x18: \x01(\x05R\x11maxMessagesPerDay\x12)\n" +
-	"\x11max_bytes_per_day\x18; \x01(\x03R\x0emaxBytesPerDay\x12%\n" +
+	"\x11max_bytes_per_day\x18; \x01(\x03R\x0emaxBytesPerDay\x122\n" +
+	"\boversize\x18< \x01(\x0e2\x16.mailferry.v1.OversizeR\boversize\x12%\n" +
 	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\x12\x1c\n" +
 	"\tmailboxes\x187 \x03(\tR\tmailboxes\x12+\n" +
 	"\x11exclude_mailboxes\x188 \x03(\tR\x10excludeMailboxes\x12\x12\n" +
@@ -1086,7 +1148,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\vOnIndexLoss\x12\x1d\n" +
 	"\x19ON_INDEX_LOSS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ON_INDEX_LOSS_RECOLLECT\x10\x01\x12\x1a\n" +
-	"\x16ON_INDEX_LOSS_BASELINE\x10\x02*\xbc\x02\n" +
+	"\x16ON_INDEX_LOSS_BASELINE\x10\x02*L\n" +
+	"\bOversize\x12\x18\n" +
+	"\x14OVERSIZE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rOVERSIZE_SKIP\x10\x01\x12\x13\n" +
+	"\x0fOVERSIZE_NOTICE\x10\x02*\xbc\x02\n" +
 	"\n" +
 	"AuthMethod\x12\x1b\n" +
 	"\x17AUTH_METHOD_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -1114,38 +1180,40 @@ func file_mailferry_v1_account_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_account_proto_rawDescData
 }
 
-var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_mailferry_v1_account_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: mailferry.v1.Protocol
 	(TlsMode)(0),                  // 1: mailferry.v1.TlsMode
 	(AfterCollection)(0),          // 2: mailferry.v1.AfterCollection
 	(OnIndexLoss)(0),              // 3: mailferry.v1.OnIndexLoss
-	(AuthMethod)(0),               // 4: mailferry.v1.AuthMethod
-	(*Account)(nil),               // 5: mailferry.v1.Account
-	(*Domain)(nil),                // 6: mailferry.v1.Domain
-	(*Settings)(nil),              // 7: mailferry.v1.Settings
-	(*Collection)(nil),            // 8: mailferry.v1.Collection
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(Oversize)(0),                 // 4: mailferry.v1.Oversize
+	(AuthMethod)(0),               // 5: mailferry.v1.AuthMethod
+	(*Account)(nil),               // 6: mailferry.v1.Account
+	(*Domain)(nil),                // 7: mailferry.v1.Domain
+	(*Settings)(nil),              // 8: mailferry.v1.Settings
+	(*Collection)(nil),            // 9: mailferry.v1.Collection
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_mailferry_v1_account_proto_depIdxs = []int32{
 	0,  // 0: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
 	1,  // 1: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
-	9,  // 2: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
+	10, // 2: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
 	2,  // 3: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
 	3,  // 4: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
-	10, // 5: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	10, // 6: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	4,  // 7: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
-	9,  // 8: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	10, // 9: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	10, // 10: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	11, // 5: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	11, // 6: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	5,  // 7: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
+	4,  // 8: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
+	10, // 9: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	11, // 10: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	11, // 11: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }
@@ -1159,7 +1227,7 @@ func file_mailferry_v1_account_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_account_proto_rawDesc), len(file_mailferry_v1_account_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,

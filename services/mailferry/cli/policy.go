@@ -20,6 +20,7 @@ type Policy struct {
 	Push              *bool   `negatable:"" group:"policy" help:"IMAP: wait for messages in INBOX (IDLE) where the server lets us, instead of polling on the schedule."`
 	NewestFirst       *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
 	MaxMessageSize    *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
+	Oversize          *string `enum:"skip,notice" placeholder:"skip" group:"policy" help:"What becomes of messages above --max-message-size: skip, or notice, a small message to the owner in their place. Neither is deleted at the remote server."`
 	MaxMessages       *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in one run. 0: no limit."`
 	MaxBytes          *Octets `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in one run. 0: no limit."`
 	MaxMessagesPerDay *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in a day (UTC). 0: no limit."`
@@ -38,6 +39,7 @@ func (p *Policy) apply(a *account.Account) {
 	change(&a.Push, p.Push)
 	change(&a.NewestFirst, p.NewestFirst)
 	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
+	change(&a.Oversize, (*account.Oversize)(p.Oversize))
 	change(&a.MaxMessages, p.MaxMessages)
 	change(&a.MaxBytes, (*int64)(p.MaxBytes))
 	change(&a.MaxMessagesPerDay, p.MaxMessagesPerDay)
@@ -136,7 +138,11 @@ func limitsOf(a *mailferryv1.Account) string {
 		out = append(out, "what came since "+count(int64(n), "day")+" before its start")
 	}
 	if n := a.GetMaxMessageSize(); n > 0 {
-		out = append(out, "messages up to "+size(n))
+		large := "messages up to " + size(n)
+		if a.GetOversize() == mailferryv1.Oversize_OVERSIZE_NOTICE {
+			large += " and notices of larger ones"
+		}
+		out = append(out, large)
 	}
 	if n := a.GetMaxMessages(); n > 0 {
 		out = append(out, fmt.Sprintf("%d messages a run", n))
