@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -129,18 +130,20 @@ func FuzzLenient(f *testing.F) {
 		if _, rest, ended := twin(in); ended && len(rest) > 0 {
 			t.Skip("the next answer")
 		}
-		s := &session{lenient: true}
-		s.t = piped(t, limits, func(c net.Conn) {
-			_, _ = c.Write(in)
-			if line, err := bufio.NewReader(c).ReadString('\n'); err == nil && line == "NOOP\r\n" {
-				_, _ = io.WriteString(c, "+OK\r\n")
+		synctest.Test(t, func(t *testing.T) { // silence is a matter of the clock
+			s := &session{lenient: true}
+			s.t = piped(t, limits, func(c net.Conn) {
+				_, _ = c.Write(in)
+				if line, err := bufio.NewReader(c).ReadString('\n'); err == nil && line == "NOOP\r\n" {
+					_, _ = io.WriteString(c, "+OK\r\n")
+				}
+				_, _ = io.Copy(io.Discard, c)
+			})
+			s.t.SilentFor(limits.Idle)
+			got, err := io.ReadAll(s.message(true))
+			if (err == nil) != ends || ends && !bytes.Equal(got, want) {
+				t.Fatalf("%q: got %q %v, want %q %v", in, got, err, want, ends)
 			}
-			_, _ = io.Copy(io.Discard, c)
 		})
-		s.t.SilentFor(limits.Idle)
-		got, err := io.ReadAll(s.message(true))
-		if (err == nil) != ends || ends && !bytes.Equal(got, want) {
-			t.Fatalf("%q: got %q %v, want %q %v", in, got, err, want, ends)
-		}
 	})
 }
