@@ -52,3 +52,14 @@ func (a Account) validateMove() error {
 	}
 	return validateText("move_to", a.MoveTo, MaxFieldLen)
 }
+
+// WithRules returns a with what it collects and what happens then as of has it. Where its mail comes from, and who
+// signs in there, stays.
+func (a Account) WithRules(of Account) Account {
+	a.Interval, a.After, a.MoveTo, a.MarkSeen = of.Interval, of.After, of.MoveTo, of.MarkSeen
+	a.AfterDays, a.AfterKeepNewest, a.AfterLargerThan = of.AfterDays, of.AfterKeepNewest, of.AfterLargerThan
+	a.StartDays, a.NewestFirst, a.MaxMessageSize, a.Oversize = of.StartDays, of.NewestFirst, of.MaxMessageSize, of.Oversize
+	a.MaxMessages, a.MaxBytes, a.MaxMessagesPerDay, a.MaxBytesPerDay = of.MaxMessages, of.MaxBytes, of.MaxMessagesPerDay, of.MaxBytesPerDay
+	a.Mailboxes, a.ExcludeMailboxes = of.Mailboxes, of.ExcludeMailboxes
+	return a
+}

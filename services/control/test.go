@@ -49,7 +49,8 @@ func (s *Service) TestAccount(ctx context.Context, req *mailferryv1.TestAccountR
 	}
 	job.Account = a.Proto()
 	if job.GetSaved() { // the worker reads the rest itself
-		job.Account = &mailferryv1.Account{Domain: a.Domain, Name: a.Name, Uid: a.UID, Revision: a.Revision}
+		told := account.Account{Domain: a.Domain, Name: a.Name, UID: a.UID, Revision: a.Revision}
+		job.Account, job.Rules = told.WithRules(a).Proto(), req.GetAccount() != nil
 	}
 	report, err := s.Queue.Test(ctx, job)
 	if err != nil {
@@ -64,10 +65,14 @@ func (s *Service) TestAccount(ctx context.Context, req *mailferryv1.TestAccountR
 // tested returns the account that a request names, or the one that it holds with its password sealed for this test.
 func (s *Service) tested(ctx context.Context, req *mailferryv1.TestAccountRequest, until time.Time) (account.Account, []string, error) {
 	if req.GetRef() != nil {
-		if req.GetAccount() != nil || req.GetPassword() != "" || req.GetAddress() != "" || req.GetProvider() != "" {
-			return account.Account{}, nil, errField("ref", "names an account that is saved: it is tested as it is")
+		if req.GetPassword() != "" || req.GetAddress() != "" || req.GetProvider() != "" {
+			return account.Account{}, nil, errField("ref", "names an account that is saved: it is tested with its own server and password")
 		}
 		a, err := s.account(ctx, req.GetRef())
+		if err == nil && req.GetAccount() != nil {
+			a = a.WithRules(account.FromProto(req.GetAccount()).WithDefaults())
+			err = s.permitted(ctx, a)
+		}
 		return a, nil, err
 	}
 	if req.GetAccount() == nil {

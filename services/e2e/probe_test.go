@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/queue"
@@ -27,6 +30,7 @@ func TestAccountsAreTested(t *testing.T) {
 	if err := os.WriteFile(right, []byte(p.remote.Password), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	p.workerTests()
 	for _, protocol := range both {
 		user := "tested-" + string(protocol)
 		p.fill(user, 3, 500)
@@ -43,6 +47,7 @@ func TestAccountsAreTested(t *testing.T) {
 				t.Errorf("the run left %q", got)
 			}
 			p.tells([]string{a.Ref()}, "1 message", "would fetch   nothing", "1: collected already", "would delete  nothing")
+			p.tells([]string{a.Ref(), "--keep-newest", "0"}, "would fetch   nothing", "1: collected already", "would delete  1 message")
 			p.tells([]string{a.Ref(), "--keep-newest", "0", "--password-file", right}, "would fetch   1 message", "would delete  1 message")
 			if p.left(user) != "2" {
 				t.Errorf("a test with other settings changed something: %s", p.left(user))
@@ -66,6 +71,15 @@ func TestAccountsAreTested(t *testing.T) {
 	p.fails([]string{"example.com/new", "--address", "alice@own.example", "--password-file", secret}, "--protocol, --host, --username")
 	p.fails([]string{"example.com/new", "--address", "alice@proton.me"}, "Bridge")
 	p.search(canary)
+}
+
+// workerTests waits until a worker has started and listens for tests. It does so without one: their number is bounded.
+func (h *house) workerTests() {
+	h.t.Helper()
+	testenv.Eventually(h.t, time.Minute, "a worker listens for tests", func() bool {
+		_, err := h.nats.Conn.Request("ferry.v1.test", nil, 100*time.Millisecond)
+		return !errors.Is(err, nats.ErrNoResponders)
+	})
 }
 
 // tells tests an account and looks for what is said of it.
@@ -106,10 +120,7 @@ func TestATestDuringARun(t *testing.T) {
 	a := h.account("busy", "busy", account.POP3, account.Delete)
 	h.start("worker")
 	cli := h.control()
-	testenv.Eventually(t, 30*time.Second, "a worker answers tests", func() bool {
-		_, err := cli.run("account", "test", a.Ref())
-		return err == nil
-	})
+	h.workerTests()
 	h.trigger(a, "job", queue.Manual) // there is no delivery: the run waits for a receipt
 	testenv.Eventually(t, 30*time.Second, "a run waits for its receipt", func() bool { return h.counts(a).Marked == 1 && h.counts(a).Job != "" })
 	sessions := remote.Sessions("busy").Total

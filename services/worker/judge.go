@@ -144,7 +144,11 @@ func (p *probe) notFetched(over map[itemHandle]bool, large []candidate, left int
 		known[k] = true
 		tally(&p.out.NotFetched, why, 1)
 	}
-	tally(&p.out.NotFetched, "larger than the account's limit: passed over for good", int64(len(large)))
+	instead := "passed over for good"
+	if p.acc.Oversize == account.Notice {
+		instead = "a notice comes in its place"
+	}
+	tally(&p.out.NotFetched, "larger than the account's limit: "+instead, int64(len(large)))
 	tally(&p.out.NotFetched, "left for a later run by the account's limits", int64(left))
 }
 

@@ -126,6 +126,10 @@ func (w *Worker) tested(ctx context.Context, j *mailferryv1.TestJob) (account.Ac
 		if errors.Is(err, directory.ErrNotFound) {
 			err = fault.Errorf(fault.NotFound, "test", "account %s was removed", fault.Clean(a.Ref()))
 		}
+		if err == nil && j.GetRules() {
+			saved = saved.WithRules(a)
+			err = fault.New(fault.Policy, "test", saved.Validate())
+		}
 		return saved, err
 	}
 	if err := a.Validate(); err != nil || a.UID == "" {

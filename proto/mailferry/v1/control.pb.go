@@ -204,9 +204,11 @@ func (x *CreateAccountResponse) GetNotes() []string {
 
 type TestAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// An account that is saved.
+	// An account that is saved. With account, as it would be with that one's rules of what is collected and what happens
+	// then; the rest of account does not count, and no password is needed.
 	Ref *AccountRef `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
-	// Or one that is not: as in CreateAccountRequest; name and forward_to may be missing.
+	// Without ref: an account that is not saved, as in CreateAccountRequest; name and forward_to may be missing. It has an
+	// empty UID index.
 	Account  *Account `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
 	Password string   `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
 	Address  string   `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`

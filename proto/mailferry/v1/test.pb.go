@@ -34,7 +34,9 @@ type TestJob struct {
 	// After it nobody waits for the answer, and the password of an account that is not saved does not open.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// How many messages of a kind are named.
-	Examples      int32 `protobuf:"varint,5,opt,name=examples,proto3" json:"examples,omitempty"`
+	Examples int32 `protobuf:"varint,5,opt,name=examples,proto3" json:"examples,omitempty"`
+	// Of an account that is saved: what it collects, and what happens then, is as account says.
+	Rules         bool `protobuf:"varint,6,opt,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -102,6 +104,13 @@ func (x *TestJob) GetExamples() int32 {
 		return x.Examples
 	}
 	return 0
+}
+
+func (x *TestJob) GetRules() bool {
+	if x != nil {
+		return x.Rules
+	}
+	return false
 }
 
 // TestAnswer is a worker's answer to a TestJob.
@@ -835,13 +844,14 @@ var File_mailferry_v1_test_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_test_proto_rawDesc = "" +
 	"\n" +
-	"\x17mailferry/v1/test.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\"\xb4\x01\n" +
+	"\x17mailferry/v1/test.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\"\xca\x01\n" +
 	"\aTestJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\aaccount\x18\x02 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x14\n" +
 	"\x05saved\x18\x03 \x01(\bR\x05saved\x126\n" +
 	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1a\n" +
-	"\bexamples\x18\x05 \x01(\x05R\bexamples\">\n" +
+	"\bexamples\x18\x05 \x01(\x05R\bexamples\x12\x14\n" +
+	"\x05rules\x18\x06 \x01(\bR\x05rules\">\n" +
 	"\n" +
 	"TestAnswer\x120\n" +
 	"\x06report\x18\x01 \x01(\v2\x18.mailferry.v1.TestReportR\x06report\"\xa9\x05\n" +

@@ -41,6 +41,7 @@ func TestGolden(t *testing.T) {
 		{"account-add-too-little", "account add a.example/x --protocol pop3 --forward-to u@a.example", 2},
 		{"account-test", "account test example.com/gmail-alice", 0},
 		{"account-test-json", "account test example.com/gmail-alice --json", 0},
+		{"account-test-rules", "account test example.com/gmail-alice --after delete --keep-newest 3", 0},
 		{"account-test-failed", "account test example.com/isp", 1},
 		{"account-test-new", "account test example.com/nobody --address alice@outlook.com --examples 2", 0},
 		{"account-test-too-little", "account test example.com/nobody --host h", 2},

@@ -25,8 +25,12 @@ type Source struct {
 	After         *string        `enum:"leave,delete,move" help:"What happens to a message at the remote server once its destination accepted it: leave (the default), delete or move."`
 }
 
-// named says whether the command line says anything of it.
-func (s *Source) named() bool { return *s != Source{} }
+// connects says whether the command line says where the mail comes from, or who signs in there.
+func (s *Source) connects() bool {
+	rest := *s
+	rest.Interval, rest.After = nil, nil
+	return rest != Source{}
+}
 
 // check refuses what is too little for a new account.
 func (s *Source) check() error {

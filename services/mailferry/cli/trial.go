@@ -21,6 +21,7 @@ type AccountTestCmd struct {
 	Examples int `default:"10" placeholder:"N" help:"How many messages that would be fetched or deleted are named (${default})."`
 	Source   `embed:""`
 
+	Mailboxes   `embed:""`
 	Policy      `embed:""`
 	Certificate `embed:""`
 }
@@ -32,11 +33,13 @@ once that is accepted. Nothing is fetched, deleted, marked or recorded; a refuse
 
 Examples:
   mailferry account test example.com/gmail-alice                             as it is saved
-  mailferry account test example.com/gmail-alice --after delete --after-days 30    as it would be with these changes
+  mailferry account test example.com/gmail-alice --after delete --after-days 30    as it would be with these rules
   mailferry account test example.com/new --address alice@web.de              before it is added
   mailferry account test example.com/new --protocol pop3 --host pop.isp.net --username alice --password-file pass
 
-With settings the password is needed again: a saved one is not used for them. Exit code 1 if the test failed.`
+With rules of what is collected and what then, a saved account is tested with its own server, password and record of what
+it collected. With another server, user or certificate the password is needed again, and the record is empty. Exit code 1 if
+the test failed.`
 }
 
 // Run tests the account as it is saved, or with what the command line says.
@@ -46,9 +49,7 @@ func (c *AccountTestCmd) Run(ctx context.Context, env *Env) error {
 		return err
 	}
 	req := &mailferryv1.TestAccountRequest{Examples: int32(c.Examples)}
-	if !c.Source.named() && !c.Policy.named() && !c.Certificate.named() && !c.given() {
-		req.Ref = c.Ref.proto()
-	} else if err := c.settings(ctx, env, to, req); err != nil {
+	if err := c.settings(ctx, env, to, req); err != nil {
 		return err
 	}
 	if env.Terminal && !c.JSON {
@@ -68,15 +69,21 @@ func (c *AccountTestCmd) Run(ctx context.Context, env *Env) error {
 	return errFault("account "+c.Ref.String(), res.GetReport().GetFault())
 }
 
-// settings fills in a request about an account that is not saved: the one of that name with what the command line says,
-// or a new one.
+// settings fills in the request: the account as it is saved, or that with other rules, or one that is not saved.
 func (c *AccountTestCmd) settings(ctx context.Context, env *Env, to *clients, req *mailferryv1.TestAccountRequest) error {
+	elsewhere := c.Source.connects() || c.Certificate.named() || c.given()
+	if !elsewhere {
+		req.Ref = c.Ref.proto()
+		if c.Interval == nil && c.After == nil && !c.Policy.named() && !c.Mailboxes.named() {
+			return nil
+		}
+	}
 	a := account.Account{Domain: c.Ref.Domain, Name: c.Ref.Name}
 	got, err := to.accounts.GetAccount(ctx, &mailferryv1.GetAccountRequest{Ref: c.Ref.proto()})
 	switch {
 	case err == nil && c.Address == "" && c.Preset == "":
 		a = account.FromProto(got.GetAccount())
-	case err != nil && connect.CodeOf(err) != connect.CodeNotFound:
+	case err != nil && (!elsewhere || connect.CodeOf(err) != connect.CodeNotFound):
 		return err
 	default:
 		if err := c.Source.check(); err != nil {
@@ -85,10 +92,14 @@ func (c *AccountTestCmd) settings(ctx context.Context, env *Env, to *clients, re
 	}
 	c.Source.apply(&a)
 	c.Policy.apply(&a)
+	c.Mailboxes.apply(&a)
 	if err := c.Certificate.apply(&a); err != nil {
 		return err
 	}
 	req.Account, req.Address, req.Provider = a.Proto(), c.Address, c.Preset
+	if !elsewhere {
+		return nil
+	}
 	req.Password, err = c.Source.password(env, &c.Password, a)
 	return err
 }
@@ -155,6 +166,9 @@ func shareOf(what string, s *mailferryv1.TestShare, note string, others []*mailf
 		name := fmt.Sprintf("%d (%s)", m.GetNumber(), size(m.GetSize()))
 		if m.GetUid() != 0 {
 			name = fmt.Sprintf("UID %d (%s)", m.GetUid(), size(m.GetSize()))
+			if m.GetMailbox() != "INBOX" {
+				name = m.GetMailbox() + " " + name
+			}
 		}
 		names = append(names, name)
 	}
