@@ -237,10 +237,16 @@ func (h *Hold) Confirm() { h.confirmed.Store(true) }
 
 // Watch is Finish for a run whose session stays and waits for changes: the lock is kept and becomes one of kind
 // push, which yields to any run. It is false, and nothing was done, where a run of this account was asked for
-// meanwhile.
+// meanwhile. The index as read last is forgotten: a watcher holds little.
 func (h *Hold) Watch(ctx context.Context) (bool, error) {
 	reply, err := h.run(ctx, "watch", flag(h.confirmed.Load()))
-	return err == nil && number(reply, 1) == 1, err
+	kept := err == nil && number(reply, 1) == 1
+	if kept {
+		h.mu.Lock()
+		h.index = nil
+		h.mu.Unlock()
+	}
+	return kept, err
 }
 
 // Wanted is closed when a renewal has learned that a run wants the mailbox of a watcher.

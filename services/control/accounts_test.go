@@ -161,6 +161,9 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		{"lenient_dot", func(r *mailferryv1.CreateAccountRequest) {
 			r.Account.LenientDot, r.Account.Protocol = true, mailferryv1.Protocol_PROTOCOL_IMAP
 		}},
+		{"push", func(r *mailferryv1.CreateAccountRequest) {
+			r.Account.Push, r.Account.Protocol = true, mailferryv1.Protocol_PROTOCOL_POP3
+		}},
 		{"password", func(r *mailferryv1.CreateAccountRequest) { r.Password = "" }},
 		{"password", func(r *mailferryv1.CreateAccountRequest) { r.Password = canary + "\r\nQUIT" }},
 	}

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,19 +67,8 @@ func TestPush(t *testing.T) {
 				p.arrive()
 				p.watched("")
 			}
-			done, stop, err := p.queue.FollowProgress(t.Context(), p.a.UID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer stop()
-			p.trigger(p.a, "manual", queue.Manual)
-			for pr := range done {
-				if pr.GetJobId() == "manual" && pr.GetPhase() == mailferryv1.Phase_PHASE_DONE {
-					if f := pr.GetReport().GetFault(); f != nil {
-						t.Error(f)
-					}
-					break
-				}
+			if f := p.fetchNow(p.a, "manual").GetFault(); f != nil {
+				t.Error(f)
 			}
 			p.arrive()
 			p.watched("")
@@ -99,6 +90,76 @@ func TestPush(t *testing.T) {
 				t.Errorf("%d runs by push fetched the 4 messages that came later", pushes)
 			}
 		})
+	}
+}
+
+// TestWatchYieldsToAnotherAccount lets another account run at a mailbox that is watched.
+func TestWatchYieldsToAnotherAccount(t *testing.T) {
+	t.Parallel()
+	p := newPushed(t, "yields", account.Leave)
+	other := p.account("other", p.user, account.IMAP, account.Leave)
+	p.start("worker")
+	p.start("delivery")
+	p.trigger(p.a, "first", queue.Scheduled)
+	p.watched("")
+	p.trigger(other, "other", queue.Scheduled)
+	testenv.Eventually(t, 60*time.Second, "the other account has everything", func() bool { return p.done(other, p.sink, p.sent, account.Leave) })
+	if n := p.remote.Sessions(p.user); n.Peak != 1 || n.Total != 2 {
+		t.Errorf("the remote server saw %d sessions, up to %d at once", n.Total, n.Peak)
+	}
+}
+
+// TestPushIsRefused polls accounts whose servers do not idle, and says so.
+func TestPushIsRefused(t *testing.T) {
+	t.Parallel()
+	const selects = "S: * 0 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: * OK [UIDNEXT 1] next\n"
+	for name, tt := range map[string]struct{ caps, rest, note string }{
+		"not offered": {"", "C: T2 LOGOUT\nS: * BYE bye\nS: T2 OK bye\n", "does not offer IDLE"},
+		"refused": {" IDLE", "C: T2 EXAMINE INBOX\n" + selects + "S: T2 OK done\nC: T3 IDLE\nS: T3 NO too many watch\nC: T4 LOGOUT\nS: * BYE bye\nS: T4 OK bye\n",
+			"too many watch"},
+		"cut": {" IDLE", "C: T2 EXAMINE INBOX\n" + selects + "S: T2 OK done\nC: T3 IDLE\nCLOSE\n", "closed the connection"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			acquire(t)
+			h, s := newHouse(t, nil), newSink(t)
+			h.destination(s.destination())
+			script := testenv.NewScript(t, "S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\nC? H1 AUTHENTICATE PLAIN \n"+
+				"S: H1 OK [CAPABILITY IMAP4rev1"+tt.caps+"] in\nC: T1 EXAMINE INBOX\n"+selects+"S: T1 OK done\n"+tt.rest)
+			a := h.add(account.Account{
+				Name: "refused", Protocol: account.IMAP, Host: fmt.Sprintf("127.0.0.1:%d", script.Port), TLS: account.Disable, Push: true,
+			}, "secret")
+			h.start("worker")
+			r := h.fetchNow(a, "manual")
+			if r.GetFault() != nil || !strings.Contains(strings.Join(r.GetNotes(), ""), tt.note) {
+				t.Errorf("fault %v, notes %q", r.GetFault(), r.GetNotes())
+			}
+			if w := h.counts(a).Watcher; w != "" {
+				t.Errorf("%s watches", w)
+			}
+		})
+	}
+}
+
+// fetchNow runs the account by a manual job and returns its report.
+func (h *house) fetchNow(a account.Account, id string) *mailferryv1.RunReport {
+	h.t.Helper()
+	done, stop, err := h.queue.FollowProgress(h.t.Context(), a.UID)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer stop()
+	h.trigger(a, id, queue.Manual)
+	limit := time.After(60 * time.Second)
+	for {
+		select {
+		case p := <-done:
+			if p.GetJobId() == id && p.GetPhase() == mailferryv1.Phase_PHASE_DONE {
+				return p.GetReport()
+			}
+		case <-limit:
+			h.t.Fatal("no end of the run is heard of")
+		}
 	}
 }
 
