@@ -102,9 +102,12 @@ func (ix *Index) Storm() bool { return ix.storm }
 // what is new. Known is also what is in flight: under a lease, or held by TRANSIT.
 func (ix *Index) Renumbered(listed []Key, held map[string]bool) []int {
 	flying := make(map[string]bool)
-	for k, m := range ix.Marks() {
-		if m.Leased || held[string(k)] {
-			flying[k.raw()] = true
+	for k := range held { // also what has lost its mark
+		flying[Key(k).raw()] = true
+	}
+	for raw, m := range ix.marks {
+		if m.Leased {
+			flying[raw] = true
 		}
 	}
 	anew := ix.vanishedAtOnce(listed, flying)

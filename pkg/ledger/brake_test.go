@@ -242,6 +242,7 @@ func TestRenumberedInFlight(t *testing.T) {
 		"same UIDVALIDITY":        {[]Key{imap(7, 1), imap(7, 2)}, held, 0},
 		"UIDVALIDITY":             {[]Key{imap(8, 1)}, held, 1},
 		"dead marks":              {[]Key{imap(8, 1)}, nil, 0},
+		"without a mark":          {[]Key{h.uid(8)}, map[string]bool{string(h.uid(9)): true}, 1},
 	} {
 		if got := hold.Index().Renumbered(c.listed, c.held); len(got) != c.want {
 			t.Errorf("%s: %v", name, got)

@@ -25,23 +25,29 @@ func (r *run) remember(ctx context.Context) {
 	if r.acc.Protocol != account.IMAP || r.acc.MarkSeen || r.acc.AfterDays > 0 || r.failures != nil {
 		return
 	}
-	busy := r.index.Pending()
-	for _, k := range r.keys {
-		if s := r.index.State(k); s != ledger.StateCollected && s != ledger.StateSkipped {
-			busy[k.Mailbox()] = true
-		}
-	}
-	var quiet []ledger.QuietMailbox
-	for _, m := range r.listing.Mailboxes {
-		box := r.w.boxOf(m.Name)
-		if m.Whole && !busy[box] && m.Status.UIDNext > 0 {
-			quiet = append(quiet, ledger.QuietMailbox{Mailbox: box, UIDValidity: m.Status.UIDValidity, UIDNext: m.Status.UIDNext, Messages: m.Status.Messages})
-		}
-	}
+	quiet := r.mailbox().quiet(r.w.boxOf)
 	if len(quiet) == 0 || r.hold.Epoch() == "" {
 		return
 	}
 	if err := r.hold.Quiet(ctx, r.acc.Revision, quiet); err != nil {
 		r.log.Debug("nothing is known of the mailboxes next time", zap.Error(err)) // they are listed again, that is all
 	}
+}
+
+// quiet are the mailboxes that are listed whole and of which every message is collected or passed over.
+func (m mailbox) quiet(boxOf func(string) string) []ledger.QuietMailbox {
+	busy := m.index.Pending()
+	for i, k := range m.keys {
+		if s := m.index.State(k); k == "" || s != ledger.StateCollected && s != ledger.StateSkipped {
+			busy[boxOf(m.listing.Items[i].Mailbox)] = true
+		}
+	}
+	var quiet []ledger.QuietMailbox
+	for _, l := range m.listing.Mailboxes {
+		box, st := boxOf(l.Name), l.Status
+		if l.Whole && !busy[box] && st.UIDNext > 0 {
+			quiet = append(quiet, ledger.QuietMailbox{Mailbox: box, UIDValidity: st.UIDValidity, UIDNext: st.UIDNext, Messages: st.Messages})
+		}
+	}
+	return quiet
 }
