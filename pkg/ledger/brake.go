@@ -92,6 +92,12 @@ func (h *Hold) Match(ctx context.Context, items []Item) error {
 	return h.pass(ctx, "match", items)
 }
 
+// Doubt says that unique-ids which are collected or deleting may name other messages now, and that nobody can
+// tell: they are skipped from now on, so that nothing is deleted that was never collected.
+func (h *Hold) Doubt(ctx context.Context, items []Item) error {
+	return h.pass(ctx, "doubt", items)
+}
+
 // Storm says that a storm was noticed and is not over.
 func (ix *Index) Storm() bool { return ix.storm }
 

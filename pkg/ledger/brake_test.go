@@ -128,6 +128,35 @@ func oursIsNoStorm(h *house) error {
 	return nil
 }
 
+// doubtIsSkipped doubts what is collected, in the tail and in a bucket, and what is deleting; the rest stays.
+func doubtIsSkipped(h *house) error {
+	hold := h.open("a1", "e1")
+	h.commitAll("a1", "e1", 300, func(i int) Key { return h.uid(100 + i) }) // folds
+	h.collect("a1", h.uid(1), h.uid(2), h.keyer.IMAP("INBOX", 7, 1))
+	h.doomed(hold, h.uid(3))
+	h.mark(hold, h.uid(4), 10)
+	doubtful := []Key{h.uid(100), h.uid(1), h.uid(3), h.uid(4), h.uid(5), h.keyer.IMAP("INBOX", 7, 1)}
+	for range 2 { // it may be repeated
+		var items []Item
+		for _, k := range doubtful {
+			items = append(items, Item{k, 10})
+		}
+		h.ok(hold.Doubt(ctx, items))
+	}
+	ix := h.reload(hold)
+	for i, want := range []State{StateSkipped, StateSkipped, StateSkipped, StateNew, StateNew, StateCollected} {
+		if err := is(fmt.Sprint("state of ", doubtful[i]), ix.State(doubtful[i]), want); err != nil {
+			return err
+		}
+	}
+	if c := ix.Counts(); c.Skipped != 3 || c.Deleting != 0 || c.Collected != 301 {
+		return broken("%+v", c)
+	}
+	allowed, err := hold.Doom(ctx, []Doomed{{Key: h.uid(1), Listed: 10}, {Key: h.uid(2), Listed: 10}})
+	h.ok(err)
+	return is("may be deleted", fmt.Sprint(allowed), fmt.Sprint([]Key{h.uid(2)}))
+}
+
 func matchTakesOver(h *house) error {
 	hold := h.open("a1", "e1")
 	h.collect("a1", h.uid(1), h.keyer.IMAP("INBOX", 7, 1))

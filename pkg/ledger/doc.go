@@ -46,6 +46,7 @@
 //	 7. collected → deleting, [Hold.Doom]: only if every active account of the remote mailbox has collected
 //	    it. [Hold.Seen], told a complete listing, forgets a deleting key that is gone. A key that vanished
 //	    without us leaves the index after several complete listings and a grace period.
+//	    collected or deleting → skipped, [Hold.Doubt]: it may name another message, and nobody can tell.
 //	 8. A POP3 key that left the index is a ghost for some hours: new for a run that lists it, but a copy
 //	    without a mark, still under way, is a repeat.
 //	 9. [Ledger.Reset] starts another epoch: index and states are forgotten, a run is refused at its next

@@ -41,6 +41,8 @@ var mutants = []mutant{
 	{"a reset after which digests are not whole", "digests are known to be whole", "redis.call('HSET', KEYS[11], 'whole', 1)\nredis.call('HSET', KEYS[1], 'epoch'", "redis.call('HSET', KEYS[1], 'epoch'"},
 	{"a confirmation that is forgotten", "what we deleted ourselves is no storm", "redis.call('HSET', KEYS[1], 'confirmed', 1)", ""},
 	{"a confirmation that stays", "what we deleted ourselves is no storm", "redis.call('HDEL', KEYS[1], 'confirmed')\n", ""},
+	{"a doubt that leaves a deletion", "what is doubted is never deleted", "    if state(raw) == 'x' then redis.call('HDEL', KEYS[5], raw) end\n", ""},
+	{"a doubt that is not kept", "what is doubted is never deleted", "  if #raw == 7 and was == 'c' then\n    put(ix, raw, value(ARGV[i + 1], true), where)", "  if #raw == 7 and was == 'c' then"},
 	{"a storm that is not remembered", "a storm is remembered", "redis.call('HINCRBY', KEYS[1], 'storm', 1)", "1"},
 	{"a storm that does not end", "a storm is remembered", "redis.call('HDEL', KEYS[1], 'storm')", ""},
 	{"runs that came through and count", "a storm is remembered", "redis.call('HSET', KEYS[1], 'storm', 0)", ""},

@@ -61,6 +61,7 @@ var rules = map[string]rule{
 	"a storm is remembered":                      stormRemembered,
 	"match takes over":                           matchTakesOver,
 	"what we deleted ourselves is no storm":      oursIsNoStorm,
+	"what is doubted is never deleted":           doubtIsSkipped,
 	"attempts are counted":                       attemptsCounted,
 	"unmark gives back":                          unmarkGivesBack,
 	"skip passes over what is new":               skipNew,

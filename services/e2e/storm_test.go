@@ -132,6 +132,20 @@ var stormRows = []played{
 		r.drop.change(func() { l.uid = "uid-m1" })
 		r.drop.change(func() { r.drop.loseQUIT = false })
 	}},
+	{name: "D QUIT and identities are lost, then all unique-ids change but one, which a new message of that size has", play: func(r *row) {
+		r.drop.loseQUIT = true
+		r.all()
+		if err := r.m.redis.Client.Del(r.t.Context(), fmt.Sprintf("mf:{%s}:%s:digests", r.m.slot(r.acc), r.acc.UID)).Err(); err != nil {
+			r.t.Fatal(err)
+		}
+		r.rename("again")
+		l := r.add("n1")
+		r.drop.change(func() { l.uid = "uid-m1" })
+		r.drop.change(func() { r.drop.loseQUIT = false })
+		r.twice = true // rather than lost
+		delete(r.wants, "n1")
+		r.kept = []string{"n1"} // nobody knows what it is: it stays
+	}},
 	{name: "D QUIT is lost, then all unique-ids change, and sizes", play: func(r *row) {
 		r.received()
 		r.drop.loseQUIT = true

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -96,10 +95,12 @@ func (r *run) match(ctx context.Context, known ledger.Digests, at []int) error {
 	for _, p := range there {
 		have[string(p.id)]++
 	}
-	if known.Whole() { // else some were collected whose identity nobody kept
-		if err := r.usedByOthers(ctx, known, there); err != nil {
-			return err
-		}
+	there, err = r.certain(ctx, known, olds, there)
+	if err == nil {
+		err = r.usedByOthers(ctx, known, there)
+	}
+	if err != nil {
+		return err
 	}
 	found, err := r.probe(ctx, news) // what was found before an error counts
 	for _, p := range found {
@@ -117,6 +118,30 @@ func (r *run) match(ctx context.Context, known ledger.Digests, at []int) error {
 		}
 	}
 	return errors.Join(err, r.matched(ctx, same, unlike, len(found)))
+}
+
+// certain returns those of the probed messages of which their headers tell whether they were collected. The names
+// of the others among the messages at these positions are not to be trusted any more, by this run or a later one:
+// they are not collected again, and never deleted.
+func (r *run) certain(ctx context.Context, known ledger.Digests, at []int, found []probed) ([]probed, error) {
+	tells := make(map[int]bool)
+	certain := slices.DeleteFunc(found, func(p probed) bool {
+		n, _ := known.Of(p.id, 0)
+		tells[p.at] = !anonymous(p.id) && (n > 0 || known.Whole()) // else some were collected whose identity nobody kept
+		return !tells[p.at]
+	})
+	var doubtful []ledger.Item
+	for _, i := range at {
+		if !tells[i] {
+			doubtful = append(doubtful, ledger.Item{Key: r.keys[i], Listed: r.listing.Items[i].Size})
+		}
+	}
+	if len(doubtful) == 0 {
+		return certain, nil
+	}
+	r.note("the server numbered its messages anew, and %d that kept their unique-ids may be others: they stay at the remote server", len(doubtful))
+	r.log.Warn("messages that kept their unique-ids in a UID storm, and whose headers do not tell, stay", zap.Int("messages", len(doubtful)))
+	return certain, r.hold.Doubt(ctx, doubtful)
 }
 
 func anonymous(id []byte) bool { return string(id) == string(make([]byte, len(id))) }
@@ -174,7 +199,8 @@ func (r *run) usedAgain(ctx context.Context) error {
 		return err
 	}
 	drift := len(at) > max(same, maxDrift)
-	rand.Shuffle(len(at), func(i, j int) { at[i], at[j] = at[j], at[i] }) // so that each has its turn
+	turn := int(r.index.Time().UnixMilli() % int64(len(at))) // so that each has its turn
+	at = slices.Concat(at[turn:], at[:turn])
 	found, err := r.probe(ctx, at[:min(len(at), maxResized)])
 	if err != nil {
 		return err
