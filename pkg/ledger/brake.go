@@ -16,6 +16,7 @@ const (
 // Digests are the identities of the messages that an account collected last, with their LIST sizes.
 type Digests struct {
 	kept  map[string]kept
+	total int
 	whole bool
 }
 
@@ -35,9 +36,12 @@ func (d Digests) Of(identity []byte, listed int64) (n int, same bool) {
 	return k.n, k.n > 0 && !k.unlike && listed > 0 && k.listed == FoldSize(listed)
 }
 
-// Whole says that what has no identity here was never collected under this epoch, or so long ago that its
-// identity was given up for later ones. Otherwise some were collected whose identity nobody kept.
-func (d Digests) Whole() bool { return d.whole }
+// Covers says that a message whose identity is not here is none of those that the index of a maildrop has as
+// collected, and that are still there. Otherwise some were collected without an identity, or there are more of them
+// than identities are kept.
+func (d Digests) Covers(ix *Index) bool {
+	return d.whole && ix.Counts().Collected-len(ix.missing) <= d.total
+}
 
 // Digests reads the identities.
 func (h *Hold) Digests(ctx context.Context) (Digests, error) {
@@ -73,6 +77,7 @@ func (h *Hold) brake(ctx context.Context, what string) (int, Digests, error) {
 			d.whole = true
 		default:
 			for ; len(s) >= keptSize; s = s[keptSize:] {
+				d.total++
 				d.add(s[:identitySize], binary.BigEndian.Uint16([]byte(s[identitySize:keptSize])))
 			}
 		}

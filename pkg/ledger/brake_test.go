@@ -35,6 +35,9 @@ func digestsKept(h *house) error {
 			return err
 		}
 	}
+	if !d.Covers(h.reload(hold)) {
+		return broken("an identity of each, and they do not cover the index")
+	}
 	if _, same := d.Of(identity(1), 11); same {
 		return broken("another size is the same")
 	}
@@ -47,7 +50,7 @@ func digestsKept(h *house) error {
 	h.ok(err)
 	first, _ := d.Of(identity(1), 10)
 	last, _ := d.Of(identity(300), 10)
-	return is("the oldest go", first == 0 && last == 1 && d.Whole(), true)
+	return is("the oldest go, and do not cover the index any more", first == 0 && last == 1 && d.whole && !d.Covers(h.reload(hold)), true)
 }
 
 func digestsWhole(h *house) error {
@@ -55,7 +58,7 @@ func digestsWhole(h *house) error {
 	whole := func() bool {
 		d, err := hold.Digests(ctx)
 		h.ok(err)
-		return d.Whole()
+		return d.whole
 	}
 	if err := is("at first", whole(), true); err != nil {
 		return err
@@ -72,7 +75,7 @@ func digestsWhole(h *house) error {
 	d, err := hold.Digests(ctx)
 	h.ok(err)
 	n, _ := d.Of(identity(2), 10)
-	return is("after a reset", n == 0 && d.Whole(), true)
+	return is("after a reset", n == 0 && d.whole, true)
 }
 
 func stormRemembered(h *house) error {

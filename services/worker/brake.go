@@ -127,7 +127,7 @@ func (r *run) certain(ctx context.Context, known ledger.Digests, at []int, found
 	tells := make(map[int]bool)
 	certain := slices.DeleteFunc(found, func(p probed) bool {
 		n, _ := known.Of(p.id, 0)
-		tells[p.at] = !anonymous(p.id) && (n > 0 || known.Whole()) // else some were collected whose identity nobody kept
+		tells[p.at] = !anonymous(p.id) && (n > 0 || known.Covers(r.index))
 		return !tells[p.at]
 	})
 	var doubtful []ledger.Item
@@ -195,7 +195,7 @@ func (r *run) usedAgain(ctx context.Context) error {
 		return nil
 	}
 	known, err := r.hold.Digests(ctx)
-	if err != nil || !known.Whole() {
+	if err != nil || !known.Covers(r.index) {
 		return err
 	}
 	drift := len(at) > max(same, maxDrift)

@@ -174,10 +174,10 @@ func (r *run) collecting(ctx context.Context, epoch string) error {
 
 // whole are the mailboxes that are listed whole, as the ledger calls them.
 func (r *run) whole() []string {
-	if r.acc.Protocol == account.POP3 {
-		return map[bool][]string{true: {ledger.Maildrop}}[r.listing.Complete]
-	}
 	var names []string
+	if r.acc.Protocol == account.POP3 && r.listing.Complete {
+		names = append(names, ledger.Maildrop)
+	}
 	for _, m := range r.listing.Mailboxes {
 		if m.Whole {
 			names = append(names, r.w.boxOf(m.Name))
