@@ -213,7 +213,7 @@ func (p *probe) under(d remote.Dialer) remote.Dialer {
 
 func (p *probe) wrap(c net.Conn) net.Conn {
 	dead, other := net.Pipe()
-	w := &probed{Conn: c, p: p, dead: dead, other: other}
+	w := &probed{Conn: c, p: p, dead: dead, other: other, answered: make(chan struct{})}
 	if p.written(0) || p.spoil != nil && p.fired() { // the fault lasts: a session that connects again meets it again
 		p.spoil(w)
 	}
@@ -227,7 +227,13 @@ type probed struct {
 	dead, other net.Conn
 	mu          sync.Mutex
 	muted       bool
+	// answered is closed when the server has said something after the connection fell silent.
+	answered chan struct{}
+	once     sync.Once
 }
+
+// answerTime is how long a server that is not listened to any more may take for what it was told last.
+const answerTime = time.Second
 
 func (c *probed) mute() {
 	c.mu.Lock()
@@ -254,6 +260,7 @@ func (c *probed) Read(b []byte) (int, error) {
 		if n, err := c.Conn.Read(b); !c.silent() {
 			return n, err
 		}
+		c.once.Do(func() { close(c.answered) })
 	}
 	return c.dead.Read(b)
 }
@@ -268,9 +275,22 @@ func (c *probed) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// Close lets the server do what it was told last: else it may delete a message while the next session lists and
+// fetches it.
 func (c *probed) Close() error {
 	_ = c.dead.Close()
 	_ = c.other.Close()
+	if c.silent() {
+		go func() { // until the connection is closed
+
+			_, _ = c.Conn.Read(make([]byte, 1))
+			c.once.Do(func() { close(c.answered) })
+		}()
+		select {
+		case <-c.answered:
+		case <-time.After(answerTime):
+		}
+	}
 	return c.Conn.Close()
 }
 
