@@ -155,7 +155,7 @@ func (h *Hold) renewals(ctx context.Context) {
 // renew renews once. A refusal ends the hold at once.
 func (h *Hold) renew(ctx context.Context) error {
 	attempt := h.l.now()
-	ctx, cancel := context.WithTimeout(ctx, max(h.left(), time.Millisecond))
+	ctx, cancel := context.WithTimeout(ctx, max(h.left(), h.l.cfg.TTL/30)) // also when trust has ended: whoever holds the lock now is told
 	defer cancel()
 	reply, err := h.l.run(ctx, "renew", h.keys, h.token, h.Epoch(), h.l.cfg.TTL.Milliseconds())
 	switch {
