@@ -99,8 +99,9 @@ type Account struct {
 	APOP              bool
 	LenientDot        bool
 	Auth              Auth
-	OAuthProvider     string // with OAuth2
-	ForwardTo         string
+	OAuthProvider     string        // with OAuth2
+	ForwardTo         string        // an address or a mailbox path, as ParseTarget takes it
+	CopyTo            []string      // more of them, each of which gets an extra copy
 	Interval          time.Duration // 0: the global schedule
 	Push              bool          // IMAP: new messages are waited for
 	After             After
@@ -256,7 +257,7 @@ func (a Account) Proto() *mailferryv1.Account {
 	p := &mailferryv1.Account{
 		Uid: a.UID, Domain: a.Domain, Name: a.Name, Active: a.Active, Protocol: protocols[a.Protocol],
 		Host: a.Host, Username: a.Username, SealedPassword: a.SealedPassword,
-		CredentialVersion: a.CredentialVersion, Tls: tlsModes[a.TLS], Apop: a.APOP, Auth: auths[a.Auth], OauthProvider: a.OAuthProvider, ForwardTo: a.ForwardTo,
+		CredentialVersion: a.CredentialVersion, Tls: tlsModes[a.TLS], Apop: a.APOP, Auth: auths[a.Auth], OauthProvider: a.OAuthProvider, ForwardTo: a.ForwardTo, CopyTo: a.CopyTo,
 		After: afters[a.After], OnIndexLoss: losses[a.OnIndexLoss], Revision: a.Revision,
 		LenientDot: a.LenientDot,
 		TlsPins:    a.TLSPins, TlsCa: a.TLSCA, TlsAllowInvalid: a.TLSAllowInvalid,
@@ -285,7 +286,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		UID: p.GetUid(), Domain: p.GetDomain(), Name: p.GetName(), Active: p.GetActive(),
 		Protocol: wordOf(protocols, p.GetProtocol()), Host: p.GetHost(), Username: p.GetUsername(),
 		SealedPassword: p.GetSealedPassword(), CredentialVersion: p.GetCredentialVersion(),
-		TLS: wordOf(tlsModes, p.GetTls()), APOP: p.GetApop(), Auth: wordOf(auths, p.GetAuth()), OAuthProvider: p.GetOauthProvider(), ForwardTo: p.GetForwardTo(),
+		TLS: wordOf(tlsModes, p.GetTls()), APOP: p.GetApop(), Auth: wordOf(auths, p.GetAuth()), OAuthProvider: p.GetOauthProvider(), ForwardTo: p.GetForwardTo(), CopyTo: p.GetCopyTo(),
 		Interval: p.GetInterval().AsDuration(), After: wordOf(afters, p.GetAfter()),
 		OnIndexLoss: wordOf(losses, p.GetOnIndexLoss()), Revision: p.GetRevision(),
 		LenientDot: p.GetLenientDot(),

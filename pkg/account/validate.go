@@ -79,7 +79,7 @@ func (a Account) Validate() error {
 	if err := validateText("username", a.Username, MaxFieldLen); err != nil {
 		return err
 	}
-	if err := ValidateAddress("forward_to", a.ForwardTo); err != nil {
+	if err := a.validateTargets(); err != nil {
 		return err
 	}
 	if a.Interval != 0 && (a.Interval < MinInterval || a.Interval > MaxInterval) {

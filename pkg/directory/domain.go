@@ -23,6 +23,9 @@ type Domain struct {
 	// socks5://host:port, and EgressSource they come from; "" for none.
 	EgressPorts               account.Ports
 	EgressProxy, EgressSource string
+	// MailboxDestination is where mail for its mailbox paths goes, and Postmaster who gets what every recipient
+	// refused for good; "" for the global one.
+	MailboxDestination, Postmaster string
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -74,6 +77,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Domain{
 		Name: dom.Name, Destination: dom.Destination, RequireTls: dom.RequireTLS, AllowInvalidTls: dom.AllowInvalidTLS,
 		EgressPorts: string(dom.EgressPorts), EgressProxy: dom.EgressProxy, EgressSource: dom.EgressSource,
+		MailboxDestination: dom.MailboxDestination, Postmaster: dom.Postmaster,
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -121,6 +125,7 @@ func readDomain(e entry) (Domain, error) {
 	return Domain{
 		Name: name, Destination: p.GetDestination(), RequireTLS: p.GetRequireTls(), AllowInvalidTLS: p.GetAllowInvalidTls(),
 		EgressPorts: account.Ports(p.GetEgressPorts()), EgressProxy: p.GetEgressProxy(), EgressSource: p.GetEgressSource(),
+		MailboxDestination: p.GetMailboxDestination(), Postmaster: p.GetPostmaster(),
 		Revision: e.revision,
 	}, nil
 }

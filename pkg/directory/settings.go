@@ -26,6 +26,8 @@ type Settings struct {
 	NoRemoteDeletion bool
 	// EgressPorts is where sessions of all accounts may go to.
 	EgressPorts account.Ports
+	// MailboxDestination and Postmaster of domains that have none of their own.
+	MailboxDestination, Postmaster string
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -73,6 +75,7 @@ func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, RequireTls: s.RequireTLS,
 		RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
+		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -109,6 +112,7 @@ func readSettings(e *entry) (Settings, error) {
 		s.Interval = i
 	}
 	s.EgressPorts = account.Ports(p.GetEgressPorts())
+	s.MailboxDestination, s.Postmaster = p.GetMailboxDestination(), p.GetPostmaster()
 	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil

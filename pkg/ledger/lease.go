@@ -157,7 +157,7 @@ func (l *Ledger) Renew(ctx context.Context, le *Lease) error {
 }
 
 // Record keeps in the mark what recipients were served, beside those recorded before, and the route, unless
-// route is nil. It extends the lease.
+// route is nil; an empty one is forgotten. It extends the lease.
 func (l *Ledger) Record(ctx context.Context, le *Lease, route []byte, served []string) error {
 	all := slices.Clone(le.served)
 	for _, s := range served {

@@ -4,6 +4,7 @@ package local
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // Envelope says who sent a message and who gets it (RFC 5321 §2.3.1).
@@ -11,6 +12,9 @@ type Envelope struct {
 	// From is the reverse-path, empty for the null one.
 	From string
 	To   []string
+	// Mailbox is the path of the mailbox that gets the message, level by level, past the recipient's filters; nil
+	// for what the destination does with mail by itself.
+	Mailbox []string
 }
 
 // Message is what is handed over: Trace, then Body, octet for octet as far as the transport allows.
@@ -24,6 +28,9 @@ type Message struct {
 	Size int64
 	// ID is the same on every copy of this message, unique among all; safe in a file name.
 	ID string
+	// Date is when the message was received first, and Flags are its IMAP flags (RFC 9051 §2.3.2): for a Mailbox.
+	Date  time.Time
+	Flags []string
 }
 
 // Reply is what the destination answered for one recipient.

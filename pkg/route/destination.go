@@ -47,6 +47,16 @@ func ParseDestination(s string) (Destination, error) {
 	return d, nil
 }
 
+// ParseMailboxDestination reads a destination that files messages into the mailboxes of mailbox paths:
+// "maildir:/path/%d/%n".
+func ParseMailboxDestination(s string) (Destination, error) {
+	d, err := ParseDestination(s)
+	if err == nil && d.Kind != Maildir {
+		return Destination{}, fault.Errorf(fault.Policy, "destination", "%q: LMTP hands mail to a recipient, not to a mailbox: want maildir:/path", fault.Clean(s))
+	}
+	return d, err
+}
+
 func parseDestination(s string) (Destination, error) {
 	if len(s) > maxDestination || !validText(s) {
 		return Destination{}, errDestination

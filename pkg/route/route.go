@@ -1,14 +1,14 @@
 // Package route decides who gets a message and where it is handed over, and writes the trace that is put
 // in front of it. It is pure: what it decides follows from its arguments alone.
 //
-// The recipient is the account's Forward to address. The reverse-path is the one the message was delivered
-// to the remote mailbox with, as the first Return-Path of its header block has it (RFC 5321 §4.4), and the
-// null one where there is none or one that cannot be read.
+// The recipients are the account's Forward to and its extra copies. The reverse-path is the one the message was
+// delivered to the remote mailbox with, as the first Return-Path of its header block has it (RFC 5321 §4.4), and
+// the null one where there is none or one that cannot be read.
 package route
 
 import (
-	"encoding/json"
-	"errors"
+	"slices"
+	"strings"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -16,61 +16,124 @@ import (
 
 // Route is where a message goes. Its JSON form is short: the mark of a message keeps it.
 type Route struct {
-	// Envelope has the form of a local.Envelope and can be assigned to one: the rooms do not import
-	// each other.
-	Envelope Envelope
+	// From is the reverse-path, "" for the null one.
+	From string
+	// Legs are the hand-overs, in order.
+	Legs []Leg
+	// Fallback are the targets that are tried one after the other, as account.ParseTarget reads them, when a recipient
+	// is refused for good. Fell is the one that is in force, "" for none.
+	Fallback []string
+	Fell     string
+	// Refused are the names of recipients that were refused for good, and Reason what the first was answered.
+	Refused []string
+	Reason  string
+}
+
+// Leg is one hand-over: recipients that a destination gets in one transaction.
+type Leg struct {
 	// Destination is as [ParseDestination] takes it.
 	Destination string
+	// To are the addresses of the recipients.
+	To []string
+	// Mailbox is the path of the mailbox that gets the message, past filters; nil for the recipients' own filters.
+	Mailbox []string
 }
 
-// Envelope says who sent a message, "" for the null reverse-path, and who gets it.
-type Envelope = struct {
-	From string
-	To   []string
+// Name is how the mark of a message and a dead letter name a recipient of the leg.
+func (l Leg) Name(to string) string { return account.Target{Address: to, Mailbox: l.Mailbox}.String() }
+
+// Where returns the destination that holds for a target.
+type Where func(account.Target) (string, error)
+
+// Message is what a route is decided by.
+type Message struct {
+	// Header is the beginning of the message, as much of it as is at hand.
+	Header []byte
 }
 
-// compact is the stored form of a Route; its names never change their meaning.
-type compact struct {
-	From        string   `json:"f,omitempty"`
-	To          []string `json:"t"`
-	Destination string   `json:"d"`
+// Decide returns where a message of the account goes: to its Forward to and the extra copies, each at the destination
+// that holds for it. What all refuse goes to the postmaster, if there is one. A destination that is missing or not
+// valid is a temporary fault: its administrator can mend it, and no message is given up for it.
+func Decide(a account.Account, m Message, postmaster string, where Where) (Route, error) {
+	targets, err := a.Targets()
+	if err != nil {
+		return Route{}, fault.New(fault.Policy, "route", err)
+	}
+	r := Route{From: ReturnPath(m.Header)}
+	for _, t := range targets {
+		if err := r.Add(t, where); err != nil {
+			return Route{}, err
+		}
+	}
+	if postmaster != "" {
+		r.Fallback = []string{postmaster}
+	}
+	return r, nil
 }
 
-// MarshalJSON returns the short form.
-func (r Route) MarshalJSON() ([]byte, error) {
-	return json.Marshal(compact{r.Envelope.From, r.Envelope.To, r.Destination})
-}
-
-// UnmarshalJSON reads what [Route.MarshalJSON] wrote.
-func (r *Route) UnmarshalJSON(b []byte) error {
-	var c compact
-	if err := json.Unmarshal(b, &c); err != nil {
+// Add has the target get the message, too, in a leg that goes there already if there is one.
+func (r *Route) Add(t account.Target, where Where) error {
+	destination, err := where(t)
+	switch {
+	case err != nil:
 		return err
+	case destination == "":
+		return fault.Errorf(fault.DestinationTemporary, "route", "there is no destination for %s", fault.Clean(t.String()))
 	}
-	if len(c.To) == 0 || c.Destination == "" {
-		return errors.New("a route without recipient or destination")
+	if _, err := ParseDestination(destination); err != nil {
+		return fault.New(fault.DestinationTemporary, "route", err)
 	}
-	*r = Route{Envelope: Envelope{From: c.From, To: c.To}, Destination: c.Destination}
+	for i, l := range r.Legs {
+		if l.Destination == destination && slices.Equal(l.Mailbox, t.Mailbox) {
+			if !slices.Contains(l.To, t.Address) {
+				r.Legs[i].To = append(r.Legs[i].To, t.Address)
+			}
+			return nil
+		}
+	}
+	r.Legs = append(r.Legs, Leg{Destination: destination, To: []string{t.Address}, Mailbox: t.Mailbox})
 	return nil
 }
 
-// Decide returns where a message of the account goes: to its Forward to address at the destination that
-// holds for that address's domain. header is the beginning of the message, as much of it as is at hand. A
-// destination that is missing or not valid is a temporary fault: its administrator can mend it, and no
-// message is given up for it.
-func Decide(a account.Account, destination string, header []byte) (Route, error) {
-	if err := account.ValidateAddress("forward_to", a.ForwardTo); err != nil {
-		return Route{}, fault.New(fault.Policy, "route", err)
+// Has says whether the route names a recipient.
+func (r *Route) Has(name string) bool {
+	return slices.ContainsFunc(r.Legs, func(l Leg) bool {
+		return slices.ContainsFunc(l.To, func(to string) bool { return l.Name(to) == name })
+	})
+}
+
+// maxReason bounds what is kept of an answer, in octets.
+const maxReason = 300
+
+// Refuse notes that recipients were refused for good.
+func (r *Route) Refuse(reason string, names ...string) {
+	for _, n := range names {
+		if !slices.Contains(r.Refused, n) {
+			r.Refused = append(r.Refused, n)
+		}
 	}
-	if destination == "" {
-		return Route{}, fault.Errorf(fault.DestinationTemporary, "route",
-			"there is no destination for %s", fault.Clean(a.ForwardTo))
+	if r.Reason == "" {
+		r.Reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	}
-	if _, err := ParseDestination(destination); err != nil {
-		return Route{}, fault.New(fault.DestinationTemporary, "route", err)
+}
+
+// Covered says whether a fallback is in force that has not refused the message itself.
+func (r *Route) Covered() bool { return r.Fell != "" && !slices.Contains(r.Refused, r.Fell) }
+
+// Fall has the next fallback get the message in place of those who refused it, unless one is in force. One that gets
+// the message anyway needs no second copy.
+func (r *Route) Fall(where Where) error {
+	for !r.Covered() && len(r.Fallback) > 0 {
+		t, err := account.ParseTarget("fallback", r.Fallback[0])
+		if err == nil && !r.Has(t.String()) {
+			if err := r.Add(t, where); err != nil {
+				return err
+			}
+		}
+		r.Fallback = r.Fallback[1:]
+		if err == nil {
+			r.Fell = t.String()
+		}
 	}
-	return Route{
-		Envelope:    Envelope{From: ReturnPath(header), To: []string{a.ForwardTo}},
-		Destination: destination,
-	}, nil
+	return nil
 }

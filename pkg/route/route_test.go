@@ -11,44 +11,102 @@ import (
 	"github.com/mailferry/mailferry/pkg/route"
 )
 
+func at(destination string) route.Where {
+	return func(account.Target) (string, error) { return destination, nil }
+}
+
 func TestDecide(t *testing.T) {
 	t.Parallel()
-	a := account.Account{ForwardTo: "alice@example.com"}
+	a := account.Account{ForwardTo: "alice@example.com", CopyTo: []string{"bob@example.com", "carol@example.com/Copies", "dave@example.org"}}
 	header := []byte("Return-Path: <bob@example.org>\r\nSubject: x\r\n\r\n")
-	got, err := route.Decide(a, "lmtp:127.0.0.1:24", header)
+	got, err := route.Decide(a, route.Message{Header: header}, "pm@example.com", func(t account.Target) (string, error) {
+		switch {
+		case t.Mailbox != nil:
+			return "maildir:/mail/%u", nil
+		case t.Domain() == "example.org":
+			return "lmtp:org:24", nil
+		}
+		return "lmtp:com:24", nil
+	})
 	want := route.Route{
-		Envelope:    route.Envelope{From: "bob@example.org", To: []string{"alice@example.com"}},
-		Destination: "lmtp:127.0.0.1:24",
+		From: "bob@example.org",
+		Legs: []route.Leg{
+			{Destination: "lmtp:com:24", To: []string{"alice@example.com", "bob@example.com"}},
+			{Destination: "maildir:/mail/%u", To: []string{"carol@example.com"}, Mailbox: []string{"Copies"}},
+			{Destination: "lmtp:org:24", To: []string{"dave@example.org"}},
+		},
+		Fallback: []string{"pm@example.com"},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("route %+v, error %v", got, err)
 	}
-	for _, bad := range []string{"", "smtp:x:25"} {
-		if _, err := route.Decide(a, bad, header); fault.KindOf(err) != fault.DestinationTemporary {
+	for _, bad := range []string{"", "smoke:x:25"} {
+		if _, err := route.Decide(a, route.Message{}, "", at(bad)); fault.KindOf(err) != fault.DestinationTemporary {
 			t.Errorf("destination %q: %v", bad, err)
 		}
 	}
-	if _, err := route.Decide(account.Account{ForwardTo: "x\r\nRCPT TO:<y>"}, "lmtp:h:24", nil); fault.KindOf(err) != fault.Policy {
+	bad := account.Account{ForwardTo: "x\r\nRCPT TO:<y>"}
+	if _, err := route.Decide(bad, route.Message{}, "", at("lmtp:h:24")); fault.KindOf(err) != fault.Policy {
 		t.Errorf("bad Forward to: %v", err)
+	}
+}
+
+func TestFallback(t *testing.T) {
+	t.Parallel()
+	const alice, forward, pm = "alice@example.com", "forward@example.com", "pm@example.com"
+	here := at("lmtp:h:24")
+	leg := func(to ...string) []route.Leg { return []route.Leg{{Destination: "lmtp:h:24", To: to}} }
+	tests := map[string]struct {
+		route   route.Route
+		refused []string
+		covered bool
+		fell    string
+		to      []string
+	}{
+		"none":                    {route.Route{Legs: leg(alice)}, []string{alice}, false, "", []string{alice}},
+		"the first":               {route.Route{Legs: leg(alice), Fallback: []string{forward, pm}}, []string{alice}, true, forward, []string{alice, forward}},
+		"has it already":          {route.Route{Legs: leg(alice, forward), Fallback: []string{forward, pm}}, []string{alice}, true, forward, []string{alice, forward}},
+		"refused itself":          {route.Route{Legs: leg(alice, forward), Fallback: []string{forward, pm}}, []string{forward, alice}, true, pm, []string{alice, forward, pm}},
+		"all refuse":              {route.Route{Legs: leg(pm), Fallback: []string{pm}}, []string{pm}, false, pm, []string{pm}},
+		"another, later":          {route.Route{Legs: leg(alice, forward), Fell: forward}, []string{alice}, true, forward, []string{alice, forward}},
+		"one that is not address": {route.Route{Legs: leg(alice), Fallback: []string{"x", pm}}, []string{alice}, true, pm, []string{alice, pm}},
+	}
+	for name, tt := range tests {
+		r := tt.route
+		r.Refuse("550 no", tt.refused...)
+		err := r.Fall(here)
+		if covered := r.Covered(); err != nil || covered != tt.covered || r.Fell != tt.fell || !reflect.DeepEqual(r.Legs, leg(tt.to...)) {
+			t.Errorf("%s: %v, %+v", name, err, r)
+		}
+	}
+	r := route.Route{Legs: leg(alice), Fallback: []string{pm}}
+	r.Refuse("550 no", alice)
+	if err := r.Fall(at("")); err == nil || len(r.Fallback) != 1 {
+		t.Errorf("a fallback without destination is used up: %v, %+v", err, r)
 	}
 }
 
 func TestRouteIsKeptInAShortForm(t *testing.T) {
 	t.Parallel()
+	full := route.Route{
+		From: "b@c", Legs: []route.Leg{{Destination: "lmtp:h:24", To: []string{"a@b", "c@d"}}, {Destination: "maildir:/x/%u", To: []string{"a@b"}, Mailbox: []string{"x", "y"}}},
+		Fallback: []string{"p@q"}, Fell: "f@g", Refused: []string{"c@d"}, Reason: "550 no",
+	}
+	b, err := json.Marshal(full)
+	const short = `{"f":"b@c","l":[{"t":["a@b","c@d"],"d":"lmtp:h:24"},{"t":["a@b"],"d":"maildir:/x/%u","m":["x","y"]}],"b":["p@q"],"g":"f@g","r":["c@d"],"e":"550 no"}`
+	if err != nil || string(b) != short {
+		t.Errorf("stored %s, error %v", b, err)
+	}
 	for stored, want := range map[string]route.Route{
-		`{"f":"b@c","t":["a@b"],"d":"lmtp:h:24"}`: {Envelope: route.Envelope{From: "b@c", To: []string{"a@b"}}, Destination: "lmtp:h:24"},
-		`{"t":["a@b","c@d"],"d":"maildir:/x/%u"}`: {Envelope: route.Envelope{To: []string{"a@b", "c@d"}}, Destination: "maildir:/x/%u"},
+		short: full,
+		`{"f":"b@c","t":["a@b"],"d":"lmtp:h:24"}`: {From: "b@c", Legs: []route.Leg{{Destination: "lmtp:h:24", To: []string{"a@b"}}}}, // of earlier versions
 	} {
-		b, err := json.Marshal(want)
-		if err != nil || string(b) != stored {
-			t.Errorf("stored %s, error %v; want %s", b, err, stored)
-		}
 		var got route.Route
 		if err := json.Unmarshal([]byte(stored), &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("read %+v, error %v; want %+v", got, err, want)
 		}
 	}
-	for _, bad := range []string{``, `{}`, `{"t":["a"]}`, `{"d":"x"}`, `[]`, `{"t":"a","d":"x"}`} {
+	for _, bad := range []string{``, `{}`, `{"t":["a"]}`, `{"d":"x"}`, `[]`, `{"t":"a","d":"x"}`, `{"l":[{"t":["a"]}]}`, `{"l":[{"d":"x"}]}`} {
 		if err := json.Unmarshal([]byte(bad), new(route.Route)); err == nil {
 			t.Errorf("%s was read", bad)
 		}

@@ -98,6 +98,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 	return &mailferryv1.Domain{
 		Name: d.Name, Destination: d.Destination, Revision: d.Revision, RequireTls: d.RequireTLS, AllowInvalidTls: d.AllowInvalidTLS,
 		EgressPorts: string(d.EgressPorts), EgressProxy: d.EgressProxy, EgressSource: d.EgressSource,
+		MailboxDestination: d.MailboxDestination, Postmaster: d.Postmaster,
 	}
 }
 
@@ -122,13 +123,16 @@ func asField(err error) error {
 	return err
 }
 
-// checkDestination refuses what delivery could not use.
-func checkDestination(s string) error {
-	if s == "" {
-		return nil
-	}
-	if _, err := route.ParseDestination(s); err != nil {
+// checkDestinations refuses what delivery could not use; "" is none.
+func checkDestinations(destination, mailbox, postmaster string) error {
+	if _, err := route.ParseDestination(destination); err != nil && destination != "" {
 		return errField("destination", "%s", strings.TrimPrefix(err.Error(), "destination: "))
+	}
+	if _, err := route.ParseMailboxDestination(mailbox); err != nil && mailbox != "" {
+		return errField("mailbox_destination", "%s", strings.TrimPrefix(err.Error(), "destination: "))
+	}
+	if _, err := account.ParseTarget("postmaster", postmaster); err != nil && postmaster != "" {
+		return asField(err)
 	}
 	return nil
 }
@@ -143,11 +147,12 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 		Name: name, Destination: strings.TrimSpace(req.GetDomain().GetDestination()), Revision: req.GetDomain().GetRevision(),
 		RequireTLS: req.GetDomain().GetRequireTls(), AllowInvalidTLS: req.GetDomain().GetAllowInvalidTls(),
 		EgressPorts: account.Ports(req.GetDomain().GetEgressPorts()), EgressProxy: req.GetDomain().GetEgressProxy(), EgressSource: req.GetDomain().GetEgressSource(),
+		MailboxDestination: strings.TrimSpace(req.GetDomain().GetMailboxDestination()), Postmaster: strings.TrimSpace(req.GetDomain().GetPostmaster()),
 	}
 	if err := checkEgress(d); err != nil {
 		return nil, err
 	}
-	if err := checkDestination(d.Destination); err != nil {
+	if err := checkDestinations(d.Destination, d.MailboxDestination, d.Postmaster); err != nil {
 		return nil, err
 	}
 	there, err := s.Directory.Domain(ctx, name)
@@ -221,15 +226,14 @@ func protoSettings(s directory.Settings) *mailferryv1.Settings {
 	return &mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, Revision: s.Revision,
 		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
+		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 	}
 }
 
 // PutSettings changes the settings that are set in the request.
 func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsRequest) (*mailferryv1.PutSettingsResponse, error) {
-	if req.Destination != nil {
-		if err := checkDestination(strings.TrimSpace(req.GetDestination())); err != nil {
-			return nil, err
-		}
+	if err := checkDestinations(strings.TrimSpace(req.GetDestination()), strings.TrimSpace(req.GetMailboxDestination()), strings.TrimSpace(req.GetPostmaster())); err != nil {
+		return nil, err
 	}
 	if d := req.GetInterval(); d != nil && (d.CheckValid() != nil || d.AsDuration() < account.MinInterval || d.AsDuration() > account.MaxInterval) {
 		return nil, errField("interval", "want %v to %v", account.MinInterval, account.MaxInterval)
@@ -240,6 +244,12 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 	set, err := s.Directory.UpdateSettings(ctx, func(set *directory.Settings) error {
 		if req.Destination != nil {
 			set.Destination = strings.TrimSpace(req.GetDestination())
+		}
+		if req.MailboxDestination != nil {
+			set.MailboxDestination = strings.TrimSpace(req.GetMailboxDestination())
+		}
+		if req.Postmaster != nil {
+			set.Postmaster = strings.TrimSpace(req.GetPostmaster())
 		}
 		if req.Pop3Locking != nil {
 			set.POP3Locking = req.GetPop3Locking()

@@ -19,7 +19,7 @@ type accounts struct {
 	dir *directory.Directory
 	mu  sync.Mutex
 	acc map[string]kept[account.Account]
-	dst map[string]kept[string]
+	set map[string]kept[string] // of domains and settings
 }
 
 type kept[T any] struct {
@@ -33,7 +33,7 @@ const (
 )
 
 func newAccounts(dir *directory.Directory) *accounts {
-	return &accounts{dir: dir, acc: map[string]kept[account.Account]{}, dst: map[string]kept[string]{}}
+	return &accounts{dir: dir, acc: map[string]kept[account.Account]{}, set: map[string]kept[string]{}}
 }
 
 // get returns the account of a message at the revision it was fetched with or newer.
@@ -44,30 +44,48 @@ func (a *accounts) get(ctx context.Context, m *transit.Message) (account.Account
 		})
 }
 
-// destination returns where mail for the account's Forward to address goes: that of the address's domain, of
-// the account's domain, or the global one, the first that is set.
-func (a *accounts) destination(ctx context.Context, acc account.Account) (string, error) {
-	_, rcpt, _ := strings.Cut(acc.ForwardTo, "@")
-	return cached(a, a.dst, acc.Domain+" "+rcpt, func(string) bool { return true }, func() (string, error) {
-		for _, name := range []string{strings.ToLower(rcpt), acc.Domain} {
-			d, err := a.dir.Domain(ctx, name)
-			if err != nil && !errors.Is(err, directory.ErrNotFound) {
-				return "", err
-			}
-			if d.Destination != "" {
-				return d.Destination, nil
-			}
+// destination returns where mail for a target goes: that of the domain of its address, of the account's domain, or
+// the global one, the first that is set.
+func (a *accounts) destination(ctx context.Context, acc account.Account, t account.Target) (string, error) {
+	what, of, global := "destination", func(d directory.Domain) string { return d.Destination },
+		func(s directory.Settings) string { return s.Destination }
+	if t.Mailbox != nil {
+		what, of, global = "mailbox destination", func(d directory.Domain) string { return d.MailboxDestination },
+			func(s directory.Settings) string { return s.MailboxDestination }
+	}
+	return cached(a, a.set, what+" "+acc.Domain+" "+t.Domain(), func(string) bool { return true }, func() (string, error) {
+		dest, err := a.first(ctx, of, global, t.Domain(), acc.Domain)
+		if err == nil && dest == "" {
+			name := strings.ReplaceAll(what, " ", "_")
+			err = fault.Errorf(fault.DestinationTemporary, "route", "no %s for %s: set one with 'mailferry settings set %s=…' or 'mailferry domain edit'",
+				what, fault.Clean(t.String()), name)
 		}
-		s, err := a.dir.Settings(ctx)
-		if err != nil {
+		return dest, err
+	})
+}
+
+// postmaster returns who gets what every recipient of an account's mail refused for good, "" for nobody.
+func (a *accounts) postmaster(ctx context.Context, acc account.Account) (string, error) {
+	return cached(a, a.set, "postmaster "+acc.Domain, func(string) bool { return true }, func() (string, error) {
+		return a.first(ctx, func(d directory.Domain) string { return d.Postmaster }, func(s directory.Settings) string { return s.Postmaster }, acc.Domain)
+	})
+}
+
+// first returns what the first of the domains has that has it, or the settings.
+func (a *accounts) first(
+	ctx context.Context, of func(directory.Domain) string, global func(directory.Settings) string, domains ...string,
+) (string, error) {
+	for _, name := range domains {
+		d, err := a.dir.Domain(ctx, name)
+		if err != nil && !errors.Is(err, directory.ErrNotFound) {
 			return "", err
 		}
-		if s.Destination == "" {
-			return "", fault.Errorf(fault.DestinationTemporary, "route",
-				"no destination for %s: set one with 'mailferry settings set destination=…' or 'mailferry domain edit'", fault.Clean(rcpt))
+		if v := of(d); v != "" {
+			return v, nil
 		}
-		return s.Destination, nil
-	})
+	}
+	s, err := a.dir.Settings(ctx)
+	return global(s), err
 }
 
 func cached[T any](a *accounts, m map[string]kept[T], key string, good func(T) bool, load func() (T, error)) (T, error) {

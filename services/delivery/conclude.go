@@ -4,57 +4,119 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/ledger"
 	"github.com/mailferry/mailferry/pkg/local"
+	"github.com/mailferry/mailferry/pkg/route"
 	"github.com/mailferry/mailferry/pkg/transit"
 	"go.uber.org/zap"
 )
 
-// conclude is steps 4 and 5. From here on nothing stops because the process is told to: what the
-// destination has accepted is recorded first.
-func (h *handover) conclude(ctx context.Context, replies []local.Reply, err error) {
+// note is step 4: it takes what the recipients of a leg were answered, and says whether there is anything left to do.
+// From here on nothing stops because the process is told to: what the destination has accepted is recorded first.
+func (h *handover) note(ctx context.Context, leg route.Leg, replies []local.Reply, err error) bool {
 	ctx = context.WithoutCancel(ctx)
-	var accepted, refused []local.Reply
+	news := false
 	for _, r := range replies {
-		switch {
+		switch name := leg.Name(r.Recipient); {
 		case r.Accepted():
-			accepted = append(accepted, r)
-		case !r.Temporary():
-			refused = append(refused, r)
+			h.served[name], news = true, true
+		case r.Temporary():
+			h.soft = r.Fault()
+		default:
+			h.refuse(r.Fault(), name)
+			news = true
 		}
-	}
-	if err == nil && len(accepted) == len(h.left) {
-		h.commit(ctx)
-		return
-	}
-	if len(accepted) > 0 {
-		h.record(ctx, accepted)
 	}
 	switch {
 	case local.Uncertain(err):
 		// The answer was lost. To try again may make a second copy; not to try may lose the message.
 		h.d.metrics.uncertain.Inc()
 		h.log.Warn("the destination's answer was lost; the message is handed over again and may arrive twice", zap.Error(err))
-		h.later(ctx, err)
-	case errors.Is(err, transit.ErrBodyGone), errors.Is(err, transit.ErrBodyDamaged):
-		h.bodyGone(ctx, err)
-	case errors.Is(err, ledger.ErrLeaseLost):
-		h.log.Warn("the lease was lost before the message was complete; another has it", zap.Error(err))
-		h.nak(ctx, h.d.cfg.RetryMin)
-	case fault.KindOf(err) == fault.DestinationRejected && len(accepted) == 0: // hung up after a refusal for good
-		h.reject(ctx, err)
+		h.soft = err
+	case fault.KindOf(err) == fault.DestinationRejected: // hung up after a refusal for good
+		for _, to := range leg.To {
+			if name := leg.Name(to); !h.served[name] {
+				h.refuse(err, name)
+				news = true
+			}
+		}
 	case err != nil:
-		h.later(ctx, err)
-	case len(accepted)+len(refused) < len(h.left):
-		h.later(ctx, temporary(replies).Fault())
-	default:
-		h.left = recipients(refused)
-		h.reject(ctx, refused[0].Fault())
+		h.soft = err
+	case len(replies) < len(leg.To):
+		h.soft = fault.Errorf(fault.DestinationTemporary, "deliver", "the destination did not answer for each recipient")
 	}
+	for _, to := range leg.To {
+		h.tried[leg.Name(to)] = true
+	}
+	if news && !h.complete() {
+		h.record(ctx)
+	}
+	if bodyFailed(err) || errors.Is(err, ledger.ErrLeaseLost) {
+		h.settle(ctx, err)
+		return false
+	}
+	return true
+}
+
+// refuse notes that a recipient will never get it.
+func (h *handover) refuse(err error, name string) {
+	h.route.Refuse(strings.TrimPrefix(err.Error(), "deliver: "), name)
+	if h.hard == nil {
+		h.hard = err
+	}
+}
+
+// complete says whether everybody has it, so that the key is committed next.
+func (h *handover) complete() bool {
+	for _, leg := range h.route.Legs {
+		for _, to := range leg.To {
+			if !h.served[leg.Name(to)] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// settle ends an attempt that cannot go on.
+func (h *handover) settle(ctx context.Context, err error) {
+	if bodyFailed(err) {
+		h.bodyGone(ctx, err)
+		return
+	}
+	h.log.Warn("the lease was lost before the message was complete; another has it", zap.Error(err))
+	h.nak(ctx, h.d.cfg.RetryMin)
+}
+
+func bodyFailed(err error) bool {
+	return errors.Is(err, transit.ErrBodyGone) || errors.Is(err, transit.ErrBodyDamaged)
+}
+
+// conclude is step 5.
+func (h *handover) conclude(ctx context.Context) {
+	switch {
+	case h.soft != nil:
+		h.later(ctx, h.soft)
+		return
+	case len(h.route.Refused) == 0:
+	case !h.route.Covered():
+		if h.hard == nil { // an earlier attempt was told
+			h.hard = fault.Errorf(fault.DestinationRejected, "deliver", "%s", h.route.Reason)
+		}
+		h.reject(ctx, h.hard)
+		return
+	default:
+		h.d.metrics.outcome("fallback")
+		h.log.Info("delivered to the fallback", zap.Strings("refused", h.route.Refused), zap.String("to", h.route.Fell), zap.String("reason", h.route.Reason))
+	}
+	h.commit(ctx)
 }
 
 // commit makes the key collected, or skipped where only a notice of the message was handed over, then tells the worker, then lets go of the message.
@@ -80,27 +142,16 @@ func (h *handover) commit(ctx context.Context) {
 	h.log.Debug("delivered", zap.Int64("size", h.p.GetSize()))
 }
 
-// record keeps who has it, so that a later attempt serves only the rest.
-func (h *handover) record(ctx context.Context, accepted []local.Reply) {
+// record keeps who has it and who refused it, so that a later attempt serves only the rest.
+func (h *handover) record(ctx context.Context) {
 	kept, err := json.Marshal(h.route)
 	if err != nil {
 		h.log.Error("route", zap.Error(err))
 	}
-	served := append(h.taken.Served, recipients(accepted)...)
 	h.insist(ctx, "record", func(ctx context.Context) error {
-		return h.d.Ledger.Record(ctx, h.lease, kept, served)
+		return h.d.Ledger.Record(ctx, h.lease, kept, slices.Sorted(maps.Keys(h.served)))
 	})
-	has := map[string]bool{}
-	for _, s := range served {
-		has[s] = true
-	}
-	var left []string
-	for _, rcpt := range h.left {
-		if !has[rcpt] {
-			left = append(left, rcpt)
-		}
-	}
-	h.left = left
+	h.kept = true
 	killpoint.Reach("delivery.recorded")
 }
 
@@ -148,6 +199,11 @@ func (h *handover) reject(ctx context.Context, err error) {
 	}
 	killpoint.Reach("delivery.buried")
 	h.d.metrics.outcome("dead")
+	if h.kept { // a retry asks anew where it goes, for those who have not got it
+		h.insist(ctx, "record", func(ctx context.Context) error {
+			return h.d.Ledger.Record(ctx, h.lease, []byte{}, slices.Sorted(maps.Keys(h.served)))
+		})
+	}
 	if perr := h.d.Ledger.Park(ctx, h.lease); perr != nil {
 		h.log.Warn("park", zap.Error(perr))
 		h.nak(ctx, h.d.cfg.RetryMin)
@@ -183,21 +239,4 @@ func (h *handover) returnLease(ctx context.Context) {
 	if err := h.d.Ledger.Return(ctx, h.lease); err != nil {
 		h.log.Debug("return", zap.Error(err)) // the lease ends by itself
 	}
-}
-
-func temporary(replies []local.Reply) local.Reply {
-	for _, r := range replies {
-		if r.Temporary() {
-			return r
-		}
-	}
-	return local.Reply{Code: 451, Text: "no answer"}
-}
-
-func recipients(replies []local.Reply) []string {
-	out := make([]string, len(replies))
-	for i, r := range replies {
-		out[i] = r.Recipient
-	}
-	return out
 }

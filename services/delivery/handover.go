@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -26,8 +27,9 @@ import (
 //  1. Take: a lease on the key, in one script. Collected already: drop the copy. Held by another: come
 //     back when its lease has ended. No index: wait until a run has opened one.
 //  2. Route: who gets it and where. Decided once; kept in the mark from the first acceptance on.
-//  3. Hand over, with the lease renewed; the last octets are sent only with lease to spare.
-//  4. Record who has it. After the last octets nothing is given back before Redis has answered.
+//  3. Hand over leg by leg, with the lease renewed; the last octets are sent only with lease to spare.
+//  4. Record who has it, unless the message is done with. After the last octets nothing is given back before Redis has
+//     answered. Who was refused for good is replaced by the next fallback, which is one more leg.
 //  5. All have it: commit the key to the index; receipt; ack; the body goes.
 //     Some may get it later: give it back for a while, or to the remote server after an hour.
 //     The rest never will: DEAD, then parked, then ack.
@@ -40,7 +42,12 @@ type handover struct {
 	lease *ledger.Lease
 	taken ledger.Taken
 	route route.Route
-	left  []string // recipients that have not got it
+
+	served map[string]bool // names of recipients that have it
+	tried  map[string]bool // and of those that are done with in this attempt
+	kept   bool            // the mark keeps the route
+	soft   error           // why some may get it later
+	hard   error           // why some never will
 }
 
 // handle brings one parcel as far as it gets. Every way out settles the parcel.
@@ -68,9 +75,18 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 		return
 	}
 	killpoint.Reach("delivery.routed")
-	replies, err := h.send(ctx) // 3
-	killpoint.Reach("delivery.accepted")
-	h.conclude(ctx, replies, err) // 4, 5
+	for {
+		leg, ok := h.next(ctx)
+		if !ok {
+			break
+		}
+		replies, err := h.send(ctx, leg) // 3
+		killpoint.Reach("delivery.accepted")
+		if !h.note(ctx, leg, replies, err) { // 4
+			return
+		}
+	}
+	h.conclude(context.WithoutCancel(ctx)) // 5
 }
 
 // take is step 1; it answers whether the message is ours to hand over.
@@ -113,44 +129,84 @@ func (h *handover) take(ctx context.Context, slot ledger.Slot) bool {
 
 // decide is step 2.
 func (h *handover) decide(ctx context.Context) error {
-	var err error
-	if h.route, err = h.routeOf(ctx); err != nil {
+	h.served, h.tried = map[string]bool{}, map[string]bool{}
+	for _, s := range h.taken.Served {
+		h.served[s], h.tried[s] = true, true
+	}
+	if len(h.taken.Route) > 0 { // an earlier attempt's
+		h.kept = true
+		err := json.Unmarshal(h.taken.Route, &h.route)
+		for _, name := range h.route.Refused {
+			h.tried[name] = true
+		}
+		return fault.New(fault.Internal, "route in the mark", err)
+	}
+	acc, err := h.account(ctx)
+	if err != nil {
 		return err
 	}
-	served := map[string]bool{}
-	for _, s := range h.taken.Served {
-		served[s] = true
-	}
-	for _, rcpt := range h.route.Envelope.To {
-		if !served[rcpt] {
-			h.left = append(h.left, rcpt)
-		}
-	}
-	return nil
-}
-
-// routeOf returns the route an earlier attempt kept in the mark, or decides it.
-func (h *handover) routeOf(ctx context.Context) (r route.Route, err error) {
-	if len(h.taken.Route) > 0 {
-		err = json.Unmarshal(h.taken.Route, &r)
-		return r, fault.New(fault.Internal, "route in the mark", err)
-	}
-	acc, err := h.d.accounts.get(ctx, h.p.Message)
-	if errors.Is(err, directory.ErrNotFound) {
-		return r, errAccountGone
-	}
+	postmaster, err := h.d.accounts.postmaster(ctx, acc)
 	if err != nil {
-		return r, err
-	}
-	dest, err := h.d.accounts.destination(ctx, acc)
-	if err != nil {
-		return r, err
+		return err
 	}
 	header, err := h.header(ctx)
 	if err != nil {
-		return r, err
+		return err
 	}
-	return route.Decide(acc, dest, header)
+	h.route, err = route.Decide(acc, route.Message{Header: header}, postmaster, h.where(ctx, acc))
+	return err
+}
+
+func (h *handover) account(ctx context.Context) (account.Account, error) {
+	acc, err := h.d.accounts.get(ctx, h.p.Message)
+	if errors.Is(err, directory.ErrNotFound) {
+		err = errAccountGone
+	}
+	return acc, err
+}
+
+// where looks up the destinations of targets.
+func (h *handover) where(ctx context.Context, acc account.Account) route.Where {
+	return func(t account.Target) (string, error) { return h.d.accounts.destination(ctx, acc, t) }
+}
+
+// next returns the leg that is handed over next, with the recipients that are left; false if there is none, also
+// by way of a fallback.
+func (h *handover) next(ctx context.Context) (route.Leg, bool) {
+	for {
+		for _, leg := range h.route.Legs {
+			to := leg.To
+			leg.To = nil
+			for _, rcpt := range to {
+				if !h.tried[leg.Name(rcpt)] {
+					leg.To = append(leg.To, rcpt)
+				}
+			}
+			if len(leg.To) > 0 {
+				return leg, true
+			}
+		}
+		if !h.fall(ctx) {
+			return route.Leg{}, false
+		}
+	}
+}
+
+// fall puts the next fallback in place of those who were refused, and says whether there was one.
+func (h *handover) fall(ctx context.Context) bool {
+	left := len(h.route.Fallback)
+	if left == 0 || len(h.route.Refused) == 0 {
+		return false
+	}
+	acc, err := h.account(ctx)
+	if err == nil {
+		err = h.route.Fall(h.where(ctx, acc))
+	}
+	if err != nil {
+		h.soft = err
+		return false
+	}
+	return len(h.route.Fallback) < left
 }
 
 // maxHeader is how much of a message is looked at for its header.
@@ -174,8 +230,8 @@ func (h *handover) header(ctx context.Context) ([]byte, error) {
 }
 
 // send is step 3. The lease is renewed while it lasts; a lease that is lost ends it before the last octets.
-func (h *handover) send(ctx context.Context) ([]local.Reply, error) {
-	dest, err := h.d.dests.get(h.route.Destination)
+func (h *handover) send(ctx context.Context, leg route.Leg) ([]local.Reply, error) {
+	dest, err := h.d.dests.get(leg.Destination)
 	if err != nil {
 		return nil, err
 	}
@@ -190,9 +246,14 @@ func (h *handover) send(ctx context.Context) ([]local.Reply, error) {
 		cancel(nil)
 		rest()
 	}()
-	m := local.Message{Trace: h.trace(), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey()}
-	env := h.route.Envelope
-	env.To = h.left
+	m := local.Message{
+		Trace: h.trace(), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey(),
+		Date: h.p.GetFetchedAt().AsTime(), Flags: h.p.GetFlags(),
+	}
+	if d := h.p.GetInternalDate(); d != nil {
+		m.Date = d.AsTime()
+	}
+	env := local.Envelope{From: h.route.From, To: leg.To, Mailbox: leg.Mailbox}
 	return dest.Deliver(ctx, env, m, func(ctx context.Context) error {
 		killpoint.Reach("delivery.before-dot")
 		return h.spare(ctx)
@@ -275,7 +336,7 @@ func (h *handover) bodyGone(ctx context.Context, err error) {
 // bury puts a parcel that cannot be read into DEAD.
 func (h *handover) bury(ctx context.Context, err error) bool {
 	letter := &mailferryv1.DeadLetter{
-		BuriedAt: timestamppb.New(time.Now()), Fault: fault.Proto(err), Recipients: h.left, Message: h.p.Message,
+		BuriedAt: timestamppb.New(time.Now()), Fault: fault.Proto(err), Recipients: h.route.Refused, Message: h.p.Message,
 		AccountUid: h.p.GetAccountUid(), Domain: h.p.GetDomain(), Name: h.p.GetName(),
 	}
 	if err := h.d.Transit.Bury(ctx, letter); err != nil {
@@ -283,7 +344,7 @@ func (h *handover) bury(ctx context.Context, err error) bool {
 		h.nak(ctx, h.d.cfg.RetryMin)
 		return false
 	}
-	h.log.Error("dead letter", zap.Error(err), zap.Strings("recipients", h.left))
+	h.log.Error("dead letter", zap.Error(err), zap.Strings("recipients", h.route.Refused))
 	if h.lease == nil {
 		_ = h.p.Term(ctx, fmt.Sprintf("poison: %s", fault.KindOf(err)))
 	}

@@ -13,7 +13,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mailferry_delivery_messages_total",
-			Help: "Messages by outcome of a hand-over: delivered, temporary, deferred, dead, repeat, body-gone, account-gone.",
+			Help: "Messages by outcome of a hand-over: delivered, fallback (counted besides), temporary, deferred, dead, repeat, body-gone, account-gone.",
 		}, []string{"outcome"}),
 		uncertain: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mailferry_delivery_uncertain_total", Help: "Hand-overs whose answer was lost: a copy more may have arrived.",

@@ -20,6 +20,8 @@ type sink struct {
 	// answer, if set, decides about a message; an error refuses it, errHangUp closes the connection instead of
 	// answering for a message that was kept.
 	answer func(raw []byte) error
+	// rcpt, if set, decides about a recipient.
+	rcpt func(to string) error
 }
 
 type accepted struct {
@@ -58,6 +60,13 @@ func (s *sink) decide(f func(raw []byte) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answer = f
+}
+
+// decideRcpt decides about recipients from now on.
+func (s *sink) decideRcpt(f func(to string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rcpt = f
 }
 
 // copies counts what was accepted, by recipient and seed.
@@ -102,6 +111,14 @@ func (c *sinkSession) Mail(from string, _ *smtp.MailOptions) error {
 }
 
 func (c *sinkSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	c.s.mu.Lock()
+	rcpt := c.s.rcpt
+	c.s.mu.Unlock()
+	if rcpt != nil {
+		if err := rcpt(to); err != nil {
+			return err
+		}
+	}
 	c.to = append(c.to, to)
 	return nil
 }

@@ -158,7 +158,7 @@ func (r *run) park(ctx context.Context, c candidate) error {
 	r.w.metrics.messages.WithLabelValues("parked").Inc()
 	m := r.message(c.key, remote.Fetched{Item: c.item})
 	return r.w.Transit.Bury(ctx, &mailferryv1.DeadLetter{
-		BuriedAt: stamp(time.Now()), Fault: shown(err), Recipients: []string{r.acc.ForwardTo}, Message: m,
+		BuriedAt: stamp(time.Now()), Fault: shown(err), Recipients: append([]string{r.acc.ForwardTo}, r.acc.CopyTo...), Message: m,
 		AccountUid: r.acc.UID, Domain: r.acc.Domain, Name: r.acc.Name,
 	})
 }

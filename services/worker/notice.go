@@ -82,13 +82,14 @@ func notice(a account.Account, key ledger.Key, of remote.Fetched, head []byte, n
 			when = now
 		}
 	}
+	owner, _ := account.ParseTarget("forward_to", a.ForwardTo)
 	from := addresses(h, "From")
 	if from == "" {
-		from = (&mail.Address{Name: "Mail collector", Address: a.ForwardTo}).String()
+		from = (&mail.Address{Name: "Mail collector", Address: owner.Address}).String()
 	}
 	to := addresses(h, "To")
 	if to == "" {
-		to = (&mail.Address{Address: a.ForwardTo}).String()
+		to = (&mail.Address{Address: owner.Address}).String()
 	}
 	subject := plain(decoded(h.Get("Subject")))
 	var b bytes.Buffer

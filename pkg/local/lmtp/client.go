@@ -17,6 +17,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
 )
 
@@ -90,6 +91,9 @@ func New(cfg Config) *Client {
 func (c *Client) Deliver(
 	ctx context.Context, env local.Envelope, msg local.Message, commit func(context.Context) error,
 ) ([]local.Reply, error) {
+	if env.Mailbox != nil {
+		return nil, fault.Errorf(fault.DestinationTemporary, "lmtp", "LMTP hands mail to a recipient, not to a mailbox: want another mailbox destination")
+	}
 	tx := newTransaction(env, msg, commit)
 	if len(tx.todo) == 0 {
 		return tx.answers(), nil

@@ -71,6 +71,9 @@ func (m *Maildir) Deliver(
 	if !validID(msg.ID) {
 		return nil, fault.Errorf(fault.Internal, "maildir", "the message has no ID that can be a file name")
 	}
+	if env.Mailbox != nil {
+		return nil, fault.Errorf(fault.DestinationTemporary, "maildir", "mailbox paths are not served yet")
+	}
 	d := &delivery{m: m, name: msg.ID + suffix}
 	defer d.discard()
 	for _, to := range env.To {

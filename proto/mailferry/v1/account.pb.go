@@ -385,8 +385,11 @@ type Account struct {
 	Tls               TlsMode `protobuf:"varint,10,opt,name=tls,proto3,enum=mailferry.v1.TlsMode" json:"tls,omitempty"`
 	// POP3: sign in with APOP and never fall back.
 	Apop bool `protobuf:"varint,11,opt,name=apop,proto3" json:"apop,omitempty"`
-	// Local address that gets the mail.
+	// Who gets the mail: a local address, or a mailbox path such as "alice@example.com/Imported/Gmail", which goes there
+	// past filters.
 	ForwardTo string `protobuf:"bytes,12,opt,name=forward_to,json=forwardTo,proto3" json:"forward_to,omitempty"`
+	// More addresses and mailbox paths, each of which gets an extra copy. At most 32.
+	CopyTo []string `protobuf:"bytes,70,rep,name=copy_to,json=copyTo,proto3" json:"copy_to,omitempty"`
 	// Unset: the global schedule.
 	Interval    *durationpb.Duration   `protobuf:"bytes,13,opt,name=interval,proto3" json:"interval,omitempty"`
 	After       AfterCollection        `protobuf:"varint,14,opt,name=after,proto3,enum=mailferry.v1.AfterCollection" json:"after,omitempty"`
@@ -559,6 +562,13 @@ func (x *Account) GetForwardTo() string {
 		return x.ForwardTo
 	}
 	return ""
+}
+
+func (x *Account) GetCopyTo() []string {
+	if x != nil {
+		return x.CopyTo
+	}
+	return nil
 }
 
 func (x *Account) GetInterval() *durationpb.Duration {
@@ -775,7 +785,11 @@ type Domain struct {
 	// SOCKS5 proxy that they go through, as "socks5://host:port"; empty for none. It is given addresses, never names.
 	EgressProxy string `protobuf:"bytes,13,opt,name=egress_proxy,json=egressProxy,proto3" json:"egress_proxy,omitempty"`
 	// Address of the workers' hosts that they come from; empty: the system's choice.
-	EgressSource  string `protobuf:"bytes,14,opt,name=egress_source,json=egressSource,proto3" json:"egress_source,omitempty"`
+	EgressSource string `protobuf:"bytes,14,opt,name=egress_source,json=egressSource,proto3" json:"egress_source,omitempty"`
+	// Where mail for mailbox paths of this domain is handed over. Empty: the global one.
+	MailboxDestination string `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3" json:"mailbox_destination,omitempty"`
+	// Who gets what every recipient refused for good; empty: the global one.
+	Postmaster    string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -866,6 +880,20 @@ func (x *Domain) GetEgressSource() string {
 	return ""
 }
 
+func (x *Domain) GetMailboxDestination() string {
+	if x != nil {
+		return x.MailboxDestination
+	}
+	return ""
+}
+
+func (x *Domain) GetPostmaster() string {
+	if x != nil {
+		return x.Postmaster
+	}
+	return ""
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -881,9 +909,12 @@ type Settings struct {
 	// Off: nothing is deleted or moved at any remote server. Unset: on.
 	RemoteDeletion *bool `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
 	// Ports that sessions of all accounts may go to; see Domain.
-	EgressPorts   string `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3" json:"egress_ports,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EgressPorts string `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3" json:"egress_ports,omitempty"`
+	// Mailbox destination and postmaster of domains that have none of their own.
+	MailboxDestination string `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3" json:"mailbox_destination,omitempty"`
+	Postmaster         string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -961,6 +992,20 @@ func (x *Settings) GetRemoteDeletion() bool {
 func (x *Settings) GetEgressPorts() string {
 	if x != nil {
 		return x.EgressPorts
+	}
+	return ""
+}
+
+func (x *Settings) GetMailboxDestination() string {
+	if x != nil {
+		return x.MailboxDestination
+	}
+	return ""
+}
+
+func (x *Settings) GetPostmaster() string {
+	if x != nil {
+		return x.Postmaster
 	}
 	return ""
 }
@@ -1051,7 +1096,7 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\v\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\v\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1066,7 +1111,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	" \x01(\x0e2\x15.mailferry.v1.TlsModeR\x03tls\x12\x12\n" +
 	"\x04apop\x18\v \x01(\bR\x04apop\x12\x1d\n" +
 	"\n" +
-	"forward_to\x18\f \x01(\tR\tforwardTo\x125\n" +
+	"forward_to\x18\f \x01(\tR\tforwardTo\x12\x17\n" +
+	"\acopy_to\x18F \x03(\tR\x06copyTo\x125\n" +
 	"\binterval\x18\r \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
 	"\x05after\x18\x0e \x01(\x0e2\x1d.mailferry.v1.AfterCollectionR\x05after\x12=\n" +
 	"\ron_index_loss\x18\x0f \x01(\x0e2\x19.mailferry.v1.OnIndexLossR\vonIndexLoss\x129\n" +
@@ -1099,7 +1145,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\x12\x1c\n" +
 	"\tmailboxes\x187 \x03(\tR\tmailboxes\x12+\n" +
 	"\x11exclude_mailboxes\x188 \x03(\tR\x10excludeMailboxes\x12\x12\n" +
-	"\x04push\x189 \x01(\bR\x04push\"\x92\x02\n" +
+	"\x04push\x189 \x01(\bR\x04push\"\xe3\x02\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -1110,7 +1156,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x11allow_invalid_tls\x18\v \x01(\bR\x0fallowInvalidTls\x12!\n" +
 	"\fegress_ports\x18\f \x01(\tR\vegressPorts\x12!\n" +
 	"\fegress_proxy\x18\r \x01(\tR\vegressProxy\x12#\n" +
-	"\regress_source\x18\x0e \x01(\tR\fegressSource\"\xa8\x02\n" +
+	"\regress_source\x18\x0e \x01(\tR\fegressSource\x12/\n" +
+	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12\x1e\n" +
+	"\n" +
+	"postmaster\x180 \x01(\tR\n" +
+	"postmaster\"\xf9\x02\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -1120,7 +1170,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	" \x01(\bR\n" +
 	"requireTls\x12,\n" +
 	"\x0fremote_deletion\x18\v \x01(\bH\x00R\x0eremoteDeletion\x88\x01\x01\x12!\n" +
-	"\fegress_ports\x18\f \x01(\tR\vegressPortsB\x12\n" +
+	"\fegress_ports\x18\f \x01(\tR\vegressPorts\x12/\n" +
+	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12\x1e\n" +
+	"\n" +
+	"postmaster\x180 \x01(\tR\n" +
+	"postmasterB\x12\n" +
 	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +

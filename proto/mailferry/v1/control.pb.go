@@ -2152,14 +2152,16 @@ func (x *GetSettingsResponse) GetSettings() *Settings {
 type PutSettingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unset fields are kept.
-	Destination    *string              `protobuf:"bytes,1,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
-	Pop3Locking    *bool                `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3,oneof" json:"pop3_locking,omitempty"`
-	Interval       *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
-	RequireTls     *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
-	RemoteDeletion *bool                `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
-	EgressPorts    *string              `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3,oneof" json:"egress_ports,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	Destination        *string              `protobuf:"bytes,1,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
+	Pop3Locking        *bool                `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3,oneof" json:"pop3_locking,omitempty"`
+	Interval           *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	RequireTls         *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
+	RemoteDeletion     *bool                `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
+	EgressPorts        *string              `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3,oneof" json:"egress_ports,omitempty"`
+	MailboxDestination *string              `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3,oneof" json:"mailbox_destination,omitempty"`
+	Postmaster         *string              `protobuf:"bytes,48,opt,name=postmaster,proto3,oneof" json:"postmaster,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *PutSettingsRequest) Reset() {
@@ -2230,6 +2232,20 @@ func (x *PutSettingsRequest) GetRemoteDeletion() bool {
 func (x *PutSettingsRequest) GetEgressPorts() string {
 	if x != nil && x.EgressPorts != nil {
 		return *x.EgressPorts
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetMailboxDestination() string {
+	if x != nil && x.MailboxDestination != nil {
+		return *x.MailboxDestination
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetPostmaster() string {
+	if x != nil && x.Postmaster != nil {
+		return *x.Postmaster
 	}
 	return ""
 }
@@ -2861,7 +2877,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xec\x02\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xee\x03\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -2870,12 +2886,18 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	" \x01(\bH\x02R\n" +
 	"requireTls\x88\x01\x01\x12,\n" +
 	"\x0fremote_deletion\x18\v \x01(\bH\x03R\x0eremoteDeletion\x88\x01\x01\x12&\n" +
-	"\fegress_ports\x18\f \x01(\tH\x04R\vegressPorts\x88\x01\x01B\x0e\n" +
+	"\fegress_ports\x18\f \x01(\tH\x04R\vegressPorts\x88\x01\x01\x124\n" +
+	"\x13mailbox_destination\x18\x16 \x01(\tH\x05R\x12mailboxDestination\x88\x01\x01\x12#\n" +
+	"\n" +
+	"postmaster\x180 \x01(\tH\x06R\n" +
+	"postmaster\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
 	"\x10_remote_deletionB\x0f\n" +
-	"\r_egress_ports\"I\n" +
+	"\r_egress_portsB\x16\n" +
+	"\x14_mailbox_destinationB\r\n" +
+	"\v_postmaster\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +

@@ -32,10 +32,11 @@ type AccountAddCmd struct {
 	Ref    Ref `arg:"" name:"domain/name" help:"The account's domain and its name in it."`
 	Source `embed:""`
 
-	ForwardTo   string `required:"" placeholder:"ADDRESS" help:"Local address that gets the mail."`
+	ForwardTo   string `required:"" placeholder:"TARGET" help:"Who gets the mail: a local address, or a mailbox path such as alice@example.com/Imported, which goes there past filters."`
 	OnIndexLoss string `enum:"recollect,baseline" default:"recollect" help:"If the record of what was collected is lost: collect again, or pass over what is there."`
 	Inactive    bool   `help:"Do not fetch it yet."`
 
+	Copies      `embed:""`
 	Policy      `embed:""`
 	Mailboxes   `embed:""`
 	Certificate `embed:""`
@@ -66,6 +67,7 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 		Domain: c.Ref.Domain, Name: c.Ref.Name, Active: !c.Inactive, ForwardTo: c.ForwardTo, OnIndexLoss: account.OnIndexLoss(c.OnIndexLoss),
 	}
 	c.Source.apply(&a)
+	c.Copies.apply(&a)
 	c.Policy.apply(&a)
 	c.Mailboxes.apply(&a)
 	if err := c.Certificate.apply(&a); err != nil {
@@ -238,7 +240,7 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
 		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "tls seen", seen, "certificate", certificate, "auth", authOf(a), "apop", map[bool]string{true: "yes"}[a.GetApop()],
 		"lenient dot", map[bool]string{true: "yes"}[a.GetLenientDot()],
-		"forward to", a.GetForwardTo(), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "mailboxes", mailboxesOf(a),
+		"forward to", forwardOf(a), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "mailboxes", mailboxesOf(a),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
 		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),
 		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()),

@@ -22,7 +22,7 @@ type AccountEditCmd struct {
 	Protocol    *string        `enum:"pop3,imap" help:"Protocol of the remote server: ${enum}."`
 	Host        *string        `placeholder:"HOST[:PORT]" help:"The remote server."`
 	Username    *string        `help:"User name at the remote server."`
-	ForwardTo   *string        `placeholder:"ADDRESS" help:"Local address that gets the mail."`
+	ForwardTo   *string        `placeholder:"TARGET" help:"Who gets the mail: a local address, or a mailbox path."`
 	TLS         *string        `name:"tls" enum:"detect,direct,disable" help:"How the session is secured: ${enum}."`
 	Interval    *time.Duration `placeholder:"DURATION" help:"Fetch at this interval; 0 for the global one."`
 	Auth        *string        `enum:"auto,user-pass,plain,login,cram-md5,scram-sha-1,scram-sha-256,scram-sha-1-plus,scram-sha-256-plus,oauth2" placeholder:"auto" help:"How to sign in: auto, user-pass, a SASL mechanism by name, or oauth2."`
@@ -36,6 +36,7 @@ type AccountEditCmd struct {
 	ForgetTLS   bool           `name:"forget-tls" help:"The account was seen with TLS at its server: let it sign in without again. Only if the server gave up TLS for good."`
 	NewMailbox  bool           `help:"The changed host or user is another mailbox: start with an empty record of what was collected."`
 
+	Copies      `embed:""`
 	Policy      `embed:""`
 	Mailboxes   `embed:""`
 	Certificate `embed:""`
@@ -82,6 +83,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		}
 		a := account.FromProto(got.GetAccount())
 		c.apply(&a)
+		c.Copies.apply(&a)
 		c.Policy.apply(&a)
 		c.Mailboxes.apply(&a)
 		if err := c.Certificate.apply(&a); err != nil {
@@ -118,7 +120,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.Mailboxes.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
+	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.Mailboxes.named() || c.Copies.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 
 func (c *AccountEditCmd) apply(a *account.Account) {

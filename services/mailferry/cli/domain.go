@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -35,6 +36,9 @@ type DomainPolicy struct {
 	EgressPorts     *string `placeholder:"PORTS" help:"Ports its accounts may point to, for instance 110,143,993,995, or with ! what they may not: !25,!8000-8999. Empty: whatever the installation lets pass."`
 	EgressProxy     *string `placeholder:"URL" help:"SOCKS5 proxy that its sessions go through: socks5://HOST:PORT. Empty: none."`
 	EgressSource    *string `placeholder:"ADDR" help:"Address of the workers' hosts that its sessions come from. Empty: the system's choice."`
+
+	MailboxDestination *string `placeholder:"DEST" help:"Where mail for mailbox paths (--forward-to alice@example.com/Imported) is handed over. Empty: the global one."`
+	Postmaster         *string `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
 }
 
 func (p *DomainPolicy) named() bool { return *p != DomainPolicy{} }
@@ -49,6 +53,8 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	change(&d.EgressPorts, p.EgressPorts)
 	change(&d.EgressProxy, p.EgressProxy)
 	change(&d.EgressSource, p.EgressSource)
+	change(&d.MailboxDestination, p.MailboxDestination)
+	change(&d.Postmaster, p.Postmaster)
 }
 
 // Help explains destinations.
@@ -146,9 +152,12 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 			}
 			continue
 		}
-		dest := d.GetDestination()
-		if dest == "" {
-			dest = "(global)"
+		dest := cmp.Or(d.GetDestination(), "(global)")
+		if m := d.GetMailboxDestination(); m != "" {
+			dest += ", mailbox paths: " + m
+		}
+		if pm := d.GetPostmaster(); pm != "" {
+			dest += ", refused: " + pm
 		}
 		tls := ""
 		if d.GetRequireTls() {

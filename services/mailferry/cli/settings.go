@@ -44,7 +44,8 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 		dest = "(none: domains need their own)"
 	}
 	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest,
-		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"))
+		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"),
+		"mailbox_destination", s.GetMailboxDestination(), "postmaster", s.GetPostmaster())
 	return nil
 }
 
@@ -52,7 +53,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS."`
+	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, postmaster=ADDRESS."`
 }
 
 // Help explains the settings.
@@ -60,6 +61,8 @@ func (*SettingsSetCmd) Help() string {
 	return `  interval      how often accounts without an interval of their own are fetched
   pop3_locking  on: one session per remote mailbox in the whole fleet; off: one per account
   destination   where mail of domains without a destination of their own is handed over
+  mailbox_destination  where mail for mailbox paths (--forward-to alice@example.com/Imported) is handed over
+  postmaster    who gets what every recipient refused for good; empty: it is kept for 'mailferry dead list'
   require_tls   on: nobody signs in at a remote server without TLS
   remote_deletion  off: nothing is deleted or moved at any remote server, from the next batch on
   egress_ports  ports that accounts may point to, for instance 110,143,993,995, or with ! what they may not:
@@ -111,8 +114,12 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		req.Destination = &value
 	case "egress_ports":
 		req.EgressPorts = &value
+	case "mailbox_destination":
+		req.MailboxDestination = &value
+	case "postmaster":
+		req.Postmaster = &value
 	default:
-		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls, remote_deletion and egress_ports", name)
+		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls, remote_deletion, egress_ports, mailbox_destination and postmaster", name)
 	}
 	return nil
 }

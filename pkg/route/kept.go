@@ -1,0 +1,57 @@
+package route
+
+import (
+	"encoding/json"
+	"errors"
+)
+
+// kept is the stored form of a Route; its names never change their meaning. To and Destination are the one leg of
+// routes that were kept before there were several.
+type kept struct {
+	From        string    `json:"f,omitempty"`
+	Legs        []keptLeg `json:"l,omitempty"`
+	Fallback    []string  `json:"b,omitempty"`
+	Fell        string    `json:"g,omitempty"`
+	Refused     []string  `json:"r,omitempty"`
+	Reason      string    `json:"e,omitempty"`
+	To          []string  `json:"t,omitempty"`
+	Destination string    `json:"d,omitempty"`
+}
+
+type keptLeg struct {
+	To          []string `json:"t"`
+	Destination string   `json:"d"`
+	Mailbox     []string `json:"m,omitempty"`
+}
+
+// MarshalJSON returns the short form.
+func (r Route) MarshalJSON() ([]byte, error) {
+	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason}
+	for _, l := range r.Legs {
+		k.Legs = append(k.Legs, keptLeg{l.To, l.Destination, l.Mailbox})
+	}
+	return json.Marshal(k)
+}
+
+// UnmarshalJSON reads what [Route.MarshalJSON] wrote.
+func (r *Route) UnmarshalJSON(b []byte) error {
+	var k kept
+	if err := json.Unmarshal(b, &k); err != nil {
+		return err
+	}
+	if len(k.To) > 0 {
+		k.Legs = append(k.Legs, keptLeg{To: k.To, Destination: k.Destination})
+	}
+	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason}
+	for _, l := range k.Legs {
+		if len(l.To) == 0 || l.Destination == "" {
+			return errors.New("a leg without recipient or destination")
+		}
+		out.Legs = append(out.Legs, Leg{Destination: l.Destination, To: l.To, Mailbox: l.Mailbox})
+	}
+	if len(out.Legs) == 0 {
+		return errors.New("a route without legs")
+	}
+	*r = out
+	return nil
+}

@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// Copies are who gets the mail besides Forward to.
+type Copies struct {
+	CopyTo []string `placeholder:"TARGET" sep:"none" group:"policy" help:"Also hand each message to this address or mailbox path; may be repeated. Empty: nobody else."`
+}
+
+func (c *Copies) named() bool { return len(c.CopyTo) > 0 }
+
+// apply writes what was named into the account.
+func (c *Copies) apply(a *account.Account) {
+	if !c.named() {
+		return
+	}
+	a.CopyTo = nil
+	for _, to := range c.CopyTo {
+		if to != "" {
+			a.CopyTo = append(a.CopyTo, to)
+		}
+	}
+}
+
+// forwardOf says who gets the mail of an account.
+func forwardOf(a *mailferryv1.Account) string {
+	return strings.Join(append([]string{a.GetForwardTo()}, a.GetCopyTo()...), ", ")
+}
