@@ -10,4 +10,5 @@ for i = 5, #ARGV, 2 do
     if state(raw) == 'x' then redis.call('HDEL', KEYS[5], raw) end
   end
 end
+flush(ix)
 return {'OK'}

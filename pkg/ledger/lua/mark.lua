@@ -26,6 +26,8 @@ local function refused(raw, text, old, kind, holds, seen)
   if text ~= seen then return 'changed' end
 end
 
+local new = {} -- marks, as HSET takes them
+
 local function mark(at, raw, size, listed, seen)
   if #raw == 12 then open_set(raw) end
   local old = parse(marks[at])
@@ -40,7 +42,8 @@ local function mark(at, raw, size, listed, seen)
     redis.call('HDEL', KEYS[6], raw)
     return 'too-many'
   end
-  redis.call('HSET', KEYS[6], raw, format(m))
+  new[#new + 1] = raw
+  new[#new + 1] = format(m)
   if kind == 'd' then redis.call('HDEL', KEYS[5], raw) end
   return 'marked'
 end
@@ -49,4 +52,5 @@ local out = {'OK'}
 for i = 7, #ARGV, 4 do
   out[#out + 1] = mark(#out, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
+if #new > 0 then redis.call('HSET', KEYS[6], unpack(new)) end
 return out

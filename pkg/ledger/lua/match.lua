@@ -14,4 +14,5 @@ for i = 5, #ARGV, 2 do
     if kind then redis.call('HDEL', KEYS[5], raw) end
   end
 end
+flush(ix)
 return {'OK'}

@@ -19,4 +19,5 @@ if not m then
   if kind then redis.call('HDEL', KEYS[5], raw) end
 end
 put(ix, raw, value(ARGV[6], true))
+flush(ix)
 return {'OK', 1}

@@ -96,11 +96,23 @@ local function open_set(raw)
   end
 end
 
+-- What was put and is not yet in the tail: the values by key, and keys and values as HSET takes them. filled is how many
+-- entries the tail has with them.
+local fresh, puts, filled = {}, {}, nil
+
+-- flush brings what was put to the tail. A script that puts ends with it.
+local function flush(ix)
+  if #puts > 0 then redis.call('HSET', ix.tail, unpack(puts)) end
+  fresh, puts = {}, {}
+end
+
 -- lookup returns 'c', 's' or nil, where it was found, and its value where it has one. A key that has a mark is in no index: whatever
 -- writes one looks here first, and whatever puts a key here removes its mark.
 local function lookup(ix, raw)
-  local v
-  if ix.recent then v = ix.recent[raw] else v = redis.call('HGET', ix.tail, raw) end
+  local v = fresh[raw]
+  if not v then
+    if ix.recent then v = ix.recent[raw] else v = redis.call('HGET', ix.tail, raw) end
+  end
   if v then return color(v), 'tail', v end
   if #raw == 7 then
     if ix.n == 0 then return nil end
@@ -175,11 +187,21 @@ local function recolor(ix, raw, v)
   save(ix)
 end
 
--- put writes a key; where is what lookup said of it.
+-- put writes a key, with the next flush; where is what lookup said of it.
 local function put(ix, raw, v, where)
   if where == 'bucket' then return recolor(ix, raw, v) end
-  if where ~= 'tail' and redis.call('HLEN', ix.tail) >= TAIL then fold(ix) end
-  redis.call('HSET', ix.tail, raw, v)
+  if where ~= 'tail' then
+    filled = filled or redis.call('HLEN', ix.tail)
+    if filled >= TAIL then
+      flush(ix)
+      fold(ix)
+      filled = 0
+    end
+    filled = filled + 1
+  end
+  fresh[raw] = v
+  puts[#puts + 1] = raw
+  puts[#puts + 1] = v
 end
 
 -- drop removes a POP3 or content key. A UID that is gone never comes back (RFC 9051 §2.3.1.1), so an
