@@ -133,9 +133,12 @@ type Account struct {
 	// Mailboxes are those that are collected, ExcludeMailboxes those that are not all the same (IMAP): names,
 	// patterns with * and %, or AllMailboxes. Empty: INBOX.
 	Mailboxes, ExcludeMailboxes []string
-	CreatedAt                   time.Time
-	UpdatedAt                   time.Time
-	Revision                    uint64 // of the record in the directory, not part of it
+	// Recipients says who gets the messages, Rules where they go instead.
+	Recipients Recipients
+	Rules      []Rule
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	Revision   uint64 // of the record in the directory, not part of it
 }
 
 // PerDay says whether there is a limit of a day.
@@ -207,6 +210,7 @@ func (a Account) WithDefaults() Account {
 		a.OnIndexLoss = Recollect
 	}
 	a.TLSPins = normalPins(a.TLSPins)
+	a.Recipients = a.Recipients.withDefaults()
 	a.Mailboxes, a.ExcludeMailboxes = normalMailboxes(a.Mailboxes), normalMailboxes(a.ExcludeMailboxes)
 	return a
 }
@@ -266,7 +270,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
 		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay, Oversize: oversizes[a.Oversize],
 		Mailboxes: a.Mailboxes, ExcludeMailboxes: a.ExcludeMailboxes,
-		Push: a.Push,
+		Push: a.Push, Recipients: a.Recipients.proto(), Rules: RulesProto(a.Rules),
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -296,7 +300,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(), Oversize: wordOf(oversizes, p.GetOversize()),
 		Mailboxes: p.GetMailboxes(), ExcludeMailboxes: p.GetExcludeMailboxes(),
-		Push: p.GetPush(),
+		Push: p.GetPush(), Recipients: recipientsFromProto(p.GetRecipients()), Rules: RulesFromProto(p.GetRules()),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

@@ -88,6 +88,12 @@ func (a Account) Validate() error {
 	if err := a.validatePolicy(); err != nil {
 		return err
 	}
+	if err := a.Recipients.validate(); err != nil {
+		return err
+	}
+	if err := ValidateRules(a.Rules); err != nil {
+		return err
+	}
 	if err := a.validateTLS(); err != nil {
 		return err
 	}

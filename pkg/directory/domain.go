@@ -26,6 +26,10 @@ type Domain struct {
 	// MailboxDestination is where mail for its mailbox paths goes, and Postmaster who gets what every recipient
 	// refused for good; "" for the global one.
 	MailboxDestination, Postmaster string
+	// LocalDomains are local besides the domain itself; addresses in AliasDomains are its own.
+	LocalDomains, AliasDomains []string
+	// Rules for the mail of its accounts.
+	Rules []account.Rule
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -78,6 +82,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		Name: dom.Name, Destination: dom.Destination, RequireTls: dom.RequireTLS, AllowInvalidTls: dom.AllowInvalidTLS,
 		EgressPorts: string(dom.EgressPorts), EgressProxy: dom.EgressProxy, EgressSource: dom.EgressSource,
 		MailboxDestination: dom.MailboxDestination, Postmaster: dom.Postmaster,
+		LocalDomains: dom.LocalDomains, AliasDomains: dom.AliasDomains, Rules: account.RulesProto(dom.Rules),
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -126,6 +131,7 @@ func readDomain(e entry) (Domain, error) {
 		Name: name, Destination: p.GetDestination(), RequireTLS: p.GetRequireTls(), AllowInvalidTLS: p.GetAllowInvalidTls(),
 		EgressPorts: account.Ports(p.GetEgressPorts()), EgressProxy: p.GetEgressProxy(), EgressSource: p.GetEgressSource(),
 		MailboxDestination: p.GetMailboxDestination(), Postmaster: p.GetPostmaster(),
+		LocalDomains: p.GetLocalDomains(), AliasDomains: p.GetAliasDomains(), Rules: account.RulesFromProto(p.GetRules()),
 		Revision: e.revision,
 	}, nil
 }

@@ -14,6 +14,8 @@ type kept struct {
 	Fell        string    `json:"g,omitempty"`
 	Refused     []string  `json:"r,omitempty"`
 	Reason      string    `json:"e,omitempty"`
+	Tier        string    `json:"i,omitempty"`
+	Field       string    `json:"h,omitempty"`
 	To          []string  `json:"t,omitempty"`
 	Destination string    `json:"d,omitempty"`
 }
@@ -26,7 +28,7 @@ type keptLeg struct {
 
 // MarshalJSON returns the short form.
 func (r Route) MarshalJSON() ([]byte, error) {
-	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason}
+	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason, Tier: r.Tier, Field: r.Field}
 	for _, l := range r.Legs {
 		k.Legs = append(k.Legs, keptLeg{l.To, l.Destination, l.Mailbox})
 	}
@@ -42,7 +44,7 @@ func (r *Route) UnmarshalJSON(b []byte) error {
 	if len(k.To) > 0 {
 		k.Legs = append(k.Legs, keptLeg{To: k.To, Destination: k.Destination})
 	}
-	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason}
+	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason, Tier: k.Tier, Field: k.Field}
 	for _, l := range k.Legs {
 		if len(l.To) == 0 || l.Destination == "" {
 			return errors.New("a leg without recipient or destination")

@@ -1,7 +1,8 @@
 // Package route decides who gets a message and where it is handed over, and writes the trace that is put
 // in front of it. It is pure: what it decides follows from its arguments alone.
 //
-// The recipients are the account's Forward to and its extra copies. The reverse-path is the one the message was
+// The recipients are those that the header of the message names, where the account asks for it ([Find]), else its
+// Forward to; rules may send it elsewhere; the extra copies come besides. The reverse-path is the one the message was
 // delivered to the remote mailbox with, as the first Return-Path of its header block has it (RFC 5321 §4.4), and
 // the null one where there is none or one that cannot be read.
 package route
@@ -27,6 +28,10 @@ type Route struct {
 	// Refused are the names of recipients that were refused for good, and Reason what the first was answered.
 	Refused []string
 	Reason  string
+	// Tier decided who gets it, by the header field Field; "" where the recipients are not looked for.
+	Tier, Field string
+	// Discarded is the rule that dropped the message; there are no legs then. "" for none.
+	Discarded string
 }
 
 // Leg is one hand-over: recipients that a destination gets in one transaction.
@@ -49,24 +54,53 @@ type Where func(account.Target) (string, error)
 type Message struct {
 	// Header is the beginning of the message, as much of it as is at hand.
 	Header []byte
+	// Size in octets of the whole message.
+	Size int64
+	// Mailbox it was in at the remote server (IMAP).
+	Mailbox string
 }
 
-// Decide returns where a message of the account goes: to its Forward to and the extra copies, each at the destination
-// that holds for it. What all refuse goes to the postmaster, if there is one. A destination that is missing or not
-// valid is a temporary fault: its administrator can mend it, and no message is given up for it.
-func Decide(a account.Account, m Message, postmaster string, where Where) (Route, error) {
-	targets, err := a.Targets()
+// Decide returns where a message of the account goes: to the recipients that its header names or to Forward to, or
+// where a rule sends it, and to the extra copies, each at the destination that holds for it. What they refuse goes to
+// Forward to, then to the postmaster. A destination that is missing or not valid is a temporary fault: its
+// administrator can mend it, and no message is given up for it. note, if it is not nil, is told each step.
+func Decide(a account.Account, m Message, t Tenant, where Where, note func(Step)) (Route, error) {
+	if note == nil {
+		note = func(Step) {}
+	}
+	always, err := a.Targets()
 	if err != nil {
 		return Route{}, fault.New(fault.Policy, "route", err)
 	}
+	forwardTo, copies := always[0], always[1:]
+	found := Find(a, t, m.Header, note)
 	r := Route{From: ReturnPath(m.Header)}
-	for _, t := range targets {
+	if found.Tier != TierForwardTo {
+		r.Tier, r.Field = found.Tier, found.Field
+	}
+	var targets []account.Target
+	for _, address := range found.Recipients {
+		targets = append(targets, account.Target{Address: address})
+	}
+	if len(targets) == 0 {
+		targets = []account.Target{forwardTo}
+		note(Step{Tier: found.Tier, Value: forwardTo.String(), Verdict: "Forward to gets the message"})
+	}
+	rules := newRuling(slices.Concat(a.Rules, t.Rules), m, len(found.Recipients) == 0, note)
+	if targets = rules.apply(targets); len(targets) == 0 {
+		r.Discarded = rules.discarded
+		return r, nil
+	}
+	for _, t := range slices.Concat(targets, copies) {
 		if err := r.Add(t, where); err != nil {
 			return Route{}, err
 		}
 	}
-	if postmaster != "" {
-		r.Fallback = []string{postmaster}
+	if found.Tier != TierForwardTo || rules.applied {
+		r.Fallback = append(r.Fallback, a.ForwardTo)
+	}
+	if t.Postmaster != "" {
+		r.Fallback = append(r.Fallback, t.Postmaster)
 	}
 	return r, nil
 }

@@ -19,7 +19,7 @@ func TestDecide(t *testing.T) {
 	t.Parallel()
 	a := account.Account{ForwardTo: "alice@example.com", CopyTo: []string{"bob@example.com", "carol@example.com/Copies", "dave@example.org"}}
 	header := []byte("Return-Path: <bob@example.org>\r\nSubject: x\r\n\r\n")
-	got, err := route.Decide(a, route.Message{Header: header}, "pm@example.com", func(t account.Target) (string, error) {
+	got, err := route.Decide(a, route.Message{Header: header}, route.Tenant{Postmaster: "pm@example.com"}, func(t account.Target) (string, error) {
 		switch {
 		case t.Mailbox != nil:
 			return "maildir:/mail/%u", nil
@@ -27,7 +27,7 @@ func TestDecide(t *testing.T) {
 			return "lmtp:org:24", nil
 		}
 		return "lmtp:com:24", nil
-	})
+	}, nil)
 	want := route.Route{
 		From: "bob@example.org",
 		Legs: []route.Leg{
@@ -41,12 +41,12 @@ func TestDecide(t *testing.T) {
 		t.Fatalf("route %+v, error %v", got, err)
 	}
 	for _, bad := range []string{"", "smoke:x:25"} {
-		if _, err := route.Decide(a, route.Message{}, "", at(bad)); fault.KindOf(err) != fault.DestinationTemporary {
+		if _, err := route.Decide(a, route.Message{}, route.Tenant{}, at(bad), nil); fault.KindOf(err) != fault.DestinationTemporary {
 			t.Errorf("destination %q: %v", bad, err)
 		}
 	}
 	bad := account.Account{ForwardTo: "x\r\nRCPT TO:<y>"}
-	if _, err := route.Decide(bad, route.Message{}, "", at("lmtp:h:24")); fault.KindOf(err) != fault.Policy {
+	if _, err := route.Decide(bad, route.Message{}, route.Tenant{}, at("lmtp:h:24"), nil); fault.KindOf(err) != fault.Policy {
 		t.Errorf("bad Forward to: %v", err)
 	}
 }

@@ -15,6 +15,8 @@ type TraceInfo struct {
 	By string
 	// At is when the message was fetched.
 	At time.Time
+	// Tier decided who gets the message, by the header field Field; see [Find].
+	Tier, Field string
 }
 
 // maxToken bounds what is taken over of each part, in octets.
@@ -23,14 +25,23 @@ const maxToken = 255
 // Trace returns the header lines that are put in front of a message, each ended by CRLF:
 //
 //	X-Mailferry: account=<uid>; key=<key>
+//	X-Mailferry-Route: tier=<tier>; field=<field>
 //	Received: from <remote host> by <mailferry> with <protocol> id <run>; <date>
 //
-// The first is the same on every copy of a message, so that a filter can tell copies. The second is the
-// trace of RFC 5321 §4.4. Lines are folded and ASCII only; whatever cannot stand in a part becomes a
+// The first is the same on every copy of a message, whatever becomes of the account meanwhile, so that a filter can
+// tell copies. The second is there only where the recipients were looked for in the header. The third is the trace
+// of RFC 5321 §4.4. Lines are folded and ASCII only; whatever cannot stand in a part becomes a
 // hyphen, so that no part can end its line.
 func Trace(t TraceInfo) []byte {
 	var b folder
 	b.line("X-Mailferry:", "account="+token(t.AccountUID)+";", "key="+token(t.Key))
+	if t.Tier != "" {
+		route := []string{"tier=" + token(t.Tier)}
+		if t.Field != "" {
+			route = []string{route[0] + ";", "field=" + token(t.Field)}
+		}
+		b.line("X-Mailferry-Route:", route...)
+	}
 	words := []string{}
 	if t.RemoteHost != "" {
 		words = append(words, "from", domain(t.RemoteHost))

@@ -99,6 +99,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		Name: d.Name, Destination: d.Destination, Revision: d.Revision, RequireTls: d.RequireTLS, AllowInvalidTls: d.AllowInvalidTLS,
 		EgressPorts: string(d.EgressPorts), EgressProxy: d.EgressProxy, EgressSource: d.EgressSource,
 		MailboxDestination: d.MailboxDestination, Postmaster: d.Postmaster,
+		LocalDomains: d.LocalDomains, AliasDomains: d.AliasDomains, Rules: account.RulesProto(d.Rules),
 	}
 }
 
@@ -153,6 +154,9 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 		return nil, err
 	}
 	if err := checkDestinations(d.Destination, d.MailboxDestination, d.Postmaster); err != nil {
+		return nil, err
+	}
+	if err := mailOf(req.GetDomain(), &d); err != nil {
 		return nil, err
 	}
 	there, err := s.Directory.Domain(ctx, name)

@@ -10,6 +10,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/route"
 	"github.com/mailferry/mailferry/pkg/transit"
 )
 
@@ -20,6 +21,7 @@ type accounts struct {
 	mu  sync.Mutex
 	acc map[string]kept[account.Account]
 	set map[string]kept[string] // of domains and settings
+	ten map[string]kept[route.Tenant]
 }
 
 type kept[T any] struct {
@@ -33,7 +35,7 @@ const (
 )
 
 func newAccounts(dir *directory.Directory) *accounts {
-	return &accounts{dir: dir, acc: map[string]kept[account.Account]{}, set: map[string]kept[string]{}}
+	return &accounts{dir: dir, acc: map[string]kept[account.Account]{}, set: map[string]kept[string]{}, ten: map[string]kept[route.Tenant]{}}
 }
 
 // get returns the account of a message at the revision it was fetched with or newer.
@@ -64,10 +66,21 @@ func (a *accounts) destination(ctx context.Context, acc account.Account, t accou
 	})
 }
 
-// postmaster returns who gets what every recipient of an account's mail refused for good, "" for nobody.
-func (a *accounts) postmaster(ctx context.Context, acc account.Account) (string, error) {
-	return cached(a, a.set, "postmaster "+acc.Domain, func(string) bool { return true }, func() (string, error) {
-		return a.first(ctx, func(d directory.Domain) string { return d.Postmaster }, func(s directory.Settings) string { return s.Postmaster }, acc.Domain)
+// tenant returns what an account's domain says of its mail.
+func (a *accounts) tenant(ctx context.Context, acc account.Account) (route.Tenant, error) {
+	return cached(a, a.ten, acc.Domain, func(route.Tenant) bool { return true }, func() (route.Tenant, error) {
+		d, err := a.dir.Domain(ctx, acc.Domain)
+		if err != nil && !errors.Is(err, directory.ErrNotFound) {
+			return route.Tenant{}, err
+		}
+		t := route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster}
+		if t.Postmaster == "" {
+			var s directory.Settings
+			s, err = a.dir.Settings(ctx)
+			t.Postmaster = s.Postmaster
+			return t, err
+		}
+		return t, nil
 	})
 }
 

@@ -105,6 +105,8 @@ func (h *handover) conclude(ctx context.Context) {
 	case h.soft != nil:
 		h.later(ctx, h.soft)
 		return
+	case h.route.Discarded != "":
+		h.log.Info("discarded by a rule", zap.String("rule", h.route.Discarded))
 	case len(h.route.Refused) == 0:
 	case !h.route.Covered():
 		if h.hard == nil { // an earlier attempt was told
@@ -134,7 +136,7 @@ func (h *handover) commit(ctx context.Context) {
 		return err
 	})
 	killpoint.Reach("delivery.committed")
-	h.d.metrics.outcome("delivered")
+	h.d.metrics.done(h.route)
 	h.d.metrics.seconds.Observe(time.Since(h.p.GetFetchedAt().AsTime()).Seconds())
 	_ = h.d.Transit.SendReceipt(h.p.GetAccountUid(), h.p.GetKey())
 	killpoint.Reach("delivery.receipt")

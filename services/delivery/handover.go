@@ -145,15 +145,19 @@ func (h *handover) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	postmaster, err := h.d.accounts.postmaster(ctx, acc)
+	tenant, err := h.d.accounts.tenant(ctx, acc)
 	if err != nil {
 		return err
+	}
+	if h.p.GetNotice() { // of us to the owner: nothing that was said of their mail is about it
+		acc.Recipients, acc.Rules, tenant.Rules = account.Recipients{}, nil, nil
 	}
 	header, err := h.header(ctx)
 	if err != nil {
 		return err
 	}
-	h.route, err = route.Decide(acc, route.Message{Header: header}, postmaster, h.where(ctx, acc))
+	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox()}
+	h.route, err = route.Decide(acc, m, tenant, h.where(ctx, acc), nil)
 	return err
 }
 
@@ -300,6 +304,7 @@ func (h *handover) trace() []byte {
 	return route.Trace(route.TraceInfo{
 		AccountUID: p.GetAccountUid(), Key: p.GetKey(), RunID: p.GetRunId(), RemoteHost: p.GetRemoteHost(),
 		Protocol: p.GetProtocol(), At: p.GetFetchedAt().AsTime(), By: h.d.cfg.Name,
+		Tier: h.route.Tier, Field: h.route.Field,
 	})
 }
 

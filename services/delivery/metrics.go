@@ -1,9 +1,13 @@
 package delivery
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/mailferry/mailferry/pkg/route"
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	messages   *prometheus.CounterVec
+	tiers      *prometheus.CounterVec
 	uncertain  prometheus.Counter
 	unrecorded prometheus.Counter
 	seconds    prometheus.Histogram
@@ -13,8 +17,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mailferry_delivery_messages_total",
-			Help: "Messages by outcome of a hand-over: delivered, fallback (counted besides), temporary, deferred, dead, repeat, body-gone, account-gone.",
+			Help: "Messages by outcome of a hand-over: delivered, discarded (by a rule), fallback (counted besides), temporary, deferred, dead, repeat, body-gone, account-gone.",
 		}, []string{"outcome"}),
+		tiers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mailferry_delivery_tier_total",
+			Help: "Messages that were delivered or discarded, by what decided who gets them: forward-to, header, envelope, received, resent, to-cc, none (no recipient found).",
+		}, []string{"tier"}),
 		uncertain: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mailferry_delivery_uncertain_total", Help: "Hand-overs whose answer was lost: a copy more may have arrived.",
 		}),
@@ -25,8 +33,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "mailferry_delivery_seconds", Help: "Time from being fetched to being accepted.", Buckets: prometheus.ExponentialBuckets(0.005, 3, 14),
 		}),
 	}
-	reg.MustRegister(m.messages, m.uncertain, m.unrecorded, m.seconds)
+	reg.MustRegister(m.messages, m.tiers, m.uncertain, m.unrecorded, m.seconds)
 	return m
 }
 
 func (m *metrics) outcome(o string) { m.messages.WithLabelValues(o).Inc() }
+
+// done counts a message that is through with.
+func (m *metrics) done(r route.Route) {
+	outcome, tier := "delivered", r.Tier
+	if r.Discarded != "" {
+		outcome = "discarded"
+	}
+	if tier == "" {
+		tier = route.TierForwardTo
+	}
+	m.outcome(outcome)
+	m.tiers.WithLabelValues(tier).Inc()
+}

@@ -365,6 +365,466 @@ func (AuthMethod) EnumDescriptor() ([]byte, []int) {
 	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{5}
 }
 
+// RecipientMode says who gets the messages of an account.
+type RecipientMode int32
+
+const (
+	RecipientMode_RECIPIENT_MODE_UNSPECIFIED RecipientMode = 0
+	// Forward to gets all of them.
+	RecipientMode_RECIPIENT_MODE_FORWARD_TO RecipientMode = 1
+	// The recipients are found in the header of each message; Forward to gets what is left (Domain POP).
+	RecipientMode_RECIPIENT_MODE_HEADERS RecipientMode = 2
+)
+
+// Enum value maps for RecipientMode.
+var (
+	RecipientMode_name = map[int32]string{
+		0: "RECIPIENT_MODE_UNSPECIFIED",
+		1: "RECIPIENT_MODE_FORWARD_TO",
+		2: "RECIPIENT_MODE_HEADERS",
+	}
+	RecipientMode_value = map[string]int32{
+		"RECIPIENT_MODE_UNSPECIFIED": 0,
+		"RECIPIENT_MODE_FORWARD_TO":  1,
+		"RECIPIENT_MODE_HEADERS":     2,
+	}
+)
+
+func (x RecipientMode) Enum() *RecipientMode {
+	p := new(RecipientMode)
+	*p = x
+	return p
+}
+
+func (x RecipientMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RecipientMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailferry_v1_account_proto_enumTypes[6].Descriptor()
+}
+
+func (RecipientMode) Type() protoreflect.EnumType {
+	return &file_mailferry_v1_account_proto_enumTypes[6]
+}
+
+func (x RecipientMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RecipientMode.Descriptor instead.
+func (RecipientMode) EnumDescriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{6}
+}
+
+// ReceivedMode says which Received fields tell a recipient.
+type ReceivedMode int32
+
+const (
+	ReceivedMode_RECEIVED_MODE_UNSPECIFIED ReceivedMode = 0
+	// The topmost that a host of received_by wrote.
+	ReceivedMode_RECEIVED_MODE_DECLARED ReceivedMode = 1
+	ReceivedMode_RECEIVED_MODE_OFF      ReceivedMode = 2
+	// The topmost whose recipient is local, whoever wrote it: a sender can forge one.
+	ReceivedMode_RECEIVED_MODE_FIRST ReceivedMode = 3
+)
+
+// Enum value maps for ReceivedMode.
+var (
+	ReceivedMode_name = map[int32]string{
+		0: "RECEIVED_MODE_UNSPECIFIED",
+		1: "RECEIVED_MODE_DECLARED",
+		2: "RECEIVED_MODE_OFF",
+		3: "RECEIVED_MODE_FIRST",
+	}
+	ReceivedMode_value = map[string]int32{
+		"RECEIVED_MODE_UNSPECIFIED": 0,
+		"RECEIVED_MODE_DECLARED":    1,
+		"RECEIVED_MODE_OFF":         2,
+		"RECEIVED_MODE_FIRST":       3,
+	}
+)
+
+func (x ReceivedMode) Enum() *ReceivedMode {
+	p := new(ReceivedMode)
+	*p = x
+	return p
+}
+
+func (x ReceivedMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReceivedMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailferry_v1_account_proto_enumTypes[7].Descriptor()
+}
+
+func (ReceivedMode) Type() protoreflect.EnumType {
+	return &file_mailferry_v1_account_proto_enumTypes[7]
+}
+
+func (x ReceivedMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReceivedMode.Descriptor instead.
+func (ReceivedMode) EnumDescriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{7}
+}
+
+// Recipients says how the recipients of a message are found in its header. The tiers are asked in the order of the
+// fields here, and the first that names a local address decides. Display names are never looked at.
+type Recipients struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset: forward-to.
+	Mode RecipientMode `protobuf:"varint,1,opt,name=mode,proto3,enum=mailferry.v1.RecipientMode" json:"mode,omitempty"`
+	// The field that the provider writes, and which one of several: 1 is the topmost, -1 the lowest.
+	Header      string `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
+	HeaderIndex int32  `protobuf:"varint,3,opt,name=header_index,json=headerIndex,proto3" json:"header_index,omitempty"`
+	// Fields of the envelope that are believed, in order. Empty: X-Original-To, Delivered-To, X-Envelope-To, Envelope-To,
+	// X-RCPT-TO; "none": none. Those that the sender can have written are not: what lies beneath the topmost Received of
+	// a host of received_by, or beneath the lowest Received where none is declared.
+	Headers []string `protobuf:"bytes,4,rep,name=headers,proto3" json:"headers,omitempty"`
+	// Unset: declared.
+	Received ReceivedMode `protobuf:"varint,5,opt,name=received,proto3,enum=mailferry.v1.ReceivedMode" json:"received,omitempty"`
+	// The provider's hosts that take mail from outside, as they name themselves behind "by"; * stands for any run of
+	// characters.
+	ReceivedBy []string `protobuf:"bytes,6,rep,name=received_by,json=receivedBy,proto3" json:"received_by,omitempty"`
+	// Resent-To, Resent-Cc and Resent-Bcc of the newest resending tell a recipient.
+	Resent bool `protobuf:"varint,7,opt,name=resent,proto3" json:"resent,omitempty"`
+	// To and Cc tell a recipient.
+	ToCc bool `protobuf:"varint,8,opt,name=to_cc,json=toCc,proto3" json:"to_cc,omitempty"`
+	// Prefixes that are taken off local parts, the first that fits.
+	StripPrefixes []string `protobuf:"bytes,9,rep,name=strip_prefixes,json=stripPrefixes,proto3" json:"strip_prefixes,omitempty"`
+	// Addresses that are replaced, the first that fits, once; behind prefixes and alias domains.
+	Rewrites []*Rewrite `protobuf:"bytes,10,rep,name=rewrites,proto3" json:"rewrites,omitempty"`
+	// Patterns of the addresses that count, one of which has to fit. Empty: all.
+	Match []string `protobuf:"bytes,11,rep,name=match,proto3" json:"match,omitempty"`
+	// Domains that are local for this account besides those of its domain.
+	Domains       []string `protobuf:"bytes,12,rep,name=domains,proto3" json:"domains,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recipients) Reset() {
+	*x = Recipients{}
+	mi := &file_mailferry_v1_account_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recipients) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recipients) ProtoMessage() {}
+
+func (x *Recipients) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_account_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recipients.ProtoReflect.Descriptor instead.
+func (*Recipients) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Recipients) GetMode() RecipientMode {
+	if x != nil {
+		return x.Mode
+	}
+	return RecipientMode_RECIPIENT_MODE_UNSPECIFIED
+}
+
+func (x *Recipients) GetHeader() string {
+	if x != nil {
+		return x.Header
+	}
+	return ""
+}
+
+func (x *Recipients) GetHeaderIndex() int32 {
+	if x != nil {
+		return x.HeaderIndex
+	}
+	return 0
+}
+
+func (x *Recipients) GetHeaders() []string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Recipients) GetReceived() ReceivedMode {
+	if x != nil {
+		return x.Received
+	}
+	return ReceivedMode_RECEIVED_MODE_UNSPECIFIED
+}
+
+func (x *Recipients) GetReceivedBy() []string {
+	if x != nil {
+		return x.ReceivedBy
+	}
+	return nil
+}
+
+func (x *Recipients) GetResent() bool {
+	if x != nil {
+		return x.Resent
+	}
+	return false
+}
+
+func (x *Recipients) GetToCc() bool {
+	if x != nil {
+		return x.ToCc
+	}
+	return false
+}
+
+func (x *Recipients) GetStripPrefixes() []string {
+	if x != nil {
+		return x.StripPrefixes
+	}
+	return nil
+}
+
+func (x *Recipients) GetRewrites() []*Rewrite {
+	if x != nil {
+		return x.Rewrites
+	}
+	return nil
+}
+
+func (x *Recipients) GetMatch() []string {
+	if x != nil {
+		return x.Match
+	}
+	return nil
+}
+
+func (x *Recipients) GetDomains() []string {
+	if x != nil {
+		return x.Domains
+	}
+	return nil
+}
+
+// Rewrite replaces an address. One * in from stands for any run of characters, which one in to repeats.
+type Rewrite struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rewrite) Reset() {
+	*x = Rewrite{}
+	mi := &file_mailferry_v1_account_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rewrite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rewrite) ProtoMessage() {}
+
+func (x *Rewrite) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_account_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rewrite.ProtoReflect.Descriptor instead.
+func (*Rewrite) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Rewrite) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Rewrite) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+// Rule changes where a message goes. All conditions that are set must hold; the first rule that fits is applied, and
+// the next ones only where it continues. In patterns * stands for any run of characters; case does not matter.
+type Rule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Fits an address of From, or the reverse-path.
+	Sender string `protobuf:"bytes,2,opt,name=sender,proto3" json:"sender,omitempty"`
+	// Fits the recipient that is decided upon; of a message that goes to Forward to, also an address of To or Cc.
+	Recipient string `protobuf:"bytes,3,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Fits the decoded subject.
+	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
+	// "NAME: PATTERN", or "NAME" where any value fits.
+	Header string `protobuf:"bytes,5,opt,name=header,proto3" json:"header,omitempty"`
+	// Octets of the message. 0: any.
+	LargerThan  int64 `protobuf:"varint,6,opt,name=larger_than,json=largerThan,proto3" json:"larger_than,omitempty"`
+	SmallerThan int64 `protobuf:"varint,7,opt,name=smaller_than,json=smallerThan,proto3" json:"smaller_than,omitempty"`
+	// Fits the name of the remote mailbox.
+	Mailbox string `protobuf:"bytes,8,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	// Addresses or mailbox paths that get the message in place of the recipient. At most 20.
+	To []string `protobuf:"bytes,9,rep,name=to,proto3" json:"to,omitempty"`
+	// Mailbox beneath whatever gets it, levels by "/".
+	Subfolder string `protobuf:"bytes,10,opt,name=subfolder,proto3" json:"subfolder,omitempty"`
+	// Addresses or mailbox paths that get it besides. At most 20.
+	Copy []string `protobuf:"bytes,11,rep,name=copy,proto3" json:"copy,omitempty"`
+	// Nobody gets it. It counts as collected.
+	Discard       bool `protobuf:"varint,12,opt,name=discard,proto3" json:"discard,omitempty"`
+	Continue      bool `protobuf:"varint,13,opt,name=continue,proto3" json:"continue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule) Reset() {
+	*x = Rule{}
+	mi := &file_mailferry_v1_account_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule) ProtoMessage() {}
+
+func (x *Rule) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_account_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule.ProtoReflect.Descriptor instead.
+func (*Rule) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Rule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Rule) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
+}
+
+func (x *Rule) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
+func (x *Rule) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Rule) GetHeader() string {
+	if x != nil {
+		return x.Header
+	}
+	return ""
+}
+
+func (x *Rule) GetLargerThan() int64 {
+	if x != nil {
+		return x.LargerThan
+	}
+	return 0
+}
+
+func (x *Rule) GetSmallerThan() int64 {
+	if x != nil {
+		return x.SmallerThan
+	}
+	return 0
+}
+
+func (x *Rule) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *Rule) GetTo() []string {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Rule) GetSubfolder() string {
+	if x != nil {
+		return x.Subfolder
+	}
+	return ""
+}
+
+func (x *Rule) GetCopy() []string {
+	if x != nil {
+		return x.Copy
+	}
+	return nil
+}
+
+func (x *Rule) GetDiscard() bool {
+	if x != nil {
+		return x.Discard
+	}
+	return false
+}
+
+func (x *Rule) GetContinue() bool {
+	if x != nil {
+		return x.Continue
+	}
+	return false
+}
+
 // Account is a remote account: what to collect, from where, when, to whom.
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -445,14 +905,18 @@ type Account struct {
 	ExcludeMailboxes []string `protobuf:"bytes,56,rep,name=exclude_mailboxes,json=excludeMailboxes,proto3" json:"exclude_mailboxes,omitempty"`
 	// IMAP: a worker waits for messages in INBOX (IDLE, RFC 2177) where the server lets it, instead of polling on the
 	// schedule.
-	Push          bool `protobuf:"varint,57,opt,name=push,proto3" json:"push,omitempty"`
+	Push bool `protobuf:"varint,57,opt,name=push,proto3" json:"push,omitempty"`
+	// Unset: forward_to gets everything.
+	Recipients *Recipients `protobuf:"bytes,71,opt,name=recipients,proto3" json:"recipients,omitempty"`
+	// Applied before those of the domain. At most 50.
+	Rules         []*Rule `protobuf:"bytes,72,rep,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[0]
+	mi := &file_mailferry_v1_account_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +928,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[0]
+	mi := &file_mailferry_v1_account_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +941,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{0}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Account) GetUid() string {
@@ -767,6 +1231,20 @@ func (x *Account) GetPush() bool {
 	return false
 }
 
+func (x *Account) GetRecipients() *Recipients {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *Account) GetRules() []*Rule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
 // Domain is a tenant of the hosting provider.
 type Domain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -789,14 +1267,21 @@ type Domain struct {
 	// Where mail for mailbox paths of this domain is handed over. Empty: the global one.
 	MailboxDestination string `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3" json:"mailbox_destination,omitempty"`
 	// Who gets what every recipient refused for good; empty: the global one.
-	Postmaster    string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
+	Postmaster string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
+	// Domains that are local for its accounts whose recipients are found in headers, besides itself: their addresses are
+	// kept as they are.
+	LocalDomains []string `protobuf:"bytes,30,rep,name=local_domains,json=localDomains,proto3" json:"local_domains,omitempty"`
+	// Domains whose addresses stand for the same ones of this domain.
+	AliasDomains []string `protobuf:"bytes,31,rep,name=alias_domains,json=aliasDomains,proto3" json:"alias_domains,omitempty"`
+	// Rules for the mail of all its accounts, applied behind their own. At most 50.
+	Rules         []*Rule `protobuf:"bytes,32,rep,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Domain) Reset() {
 	*x = Domain{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[1]
+	mi := &file_mailferry_v1_account_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +1293,7 @@ func (x *Domain) String() string {
 func (*Domain) ProtoMessage() {}
 
 func (x *Domain) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[1]
+	mi := &file_mailferry_v1_account_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +1306,7 @@ func (x *Domain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Domain.ProtoReflect.Descriptor instead.
 func (*Domain) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{1}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Domain) GetName() string {
@@ -894,6 +1379,27 @@ func (x *Domain) GetPostmaster() string {
 	return ""
 }
 
+func (x *Domain) GetLocalDomains() []string {
+	if x != nil {
+		return x.LocalDomains
+	}
+	return nil
+}
+
+func (x *Domain) GetAliasDomains() []string {
+	if x != nil {
+		return x.AliasDomains
+	}
+	return nil
+}
+
+func (x *Domain) GetRules() []*Rule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -919,7 +1425,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[2]
+	mi := &file_mailferry_v1_account_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1437,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[2]
+	mi := &file_mailferry_v1_account_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1450,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{2}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Settings) GetInterval() *durationpb.Duration {
@@ -1029,7 +1535,7 @@ type Collection struct {
 
 func (x *Collection) Reset() {
 	*x = Collection{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[3]
+	mi := &file_mailferry_v1_account_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1547,7 @@ func (x *Collection) String() string {
 func (*Collection) ProtoMessage() {}
 
 func (x *Collection) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[3]
+	mi := &file_mailferry_v1_account_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1560,7 @@ func (x *Collection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collection.ProtoReflect.Descriptor instead.
 func (*Collection) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{3}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Collection) GetEpoch() string {
@@ -1096,7 +1602,42 @@ var File_mailferry_v1_account_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\v\n" +
+	"\x1amailferry/v1/account.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x03\n" +
+	"\n" +
+	"Recipients\x12/\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x1b.mailferry.v1.RecipientModeR\x04mode\x12\x16\n" +
+	"\x06header\x18\x02 \x01(\tR\x06header\x12!\n" +
+	"\fheader_index\x18\x03 \x01(\x05R\vheaderIndex\x12\x18\n" +
+	"\aheaders\x18\x04 \x03(\tR\aheaders\x126\n" +
+	"\breceived\x18\x05 \x01(\x0e2\x1a.mailferry.v1.ReceivedModeR\breceived\x12\x1f\n" +
+	"\vreceived_by\x18\x06 \x03(\tR\n" +
+	"receivedBy\x12\x16\n" +
+	"\x06resent\x18\a \x01(\bR\x06resent\x12\x13\n" +
+	"\x05to_cc\x18\b \x01(\bR\x04toCc\x12%\n" +
+	"\x0estrip_prefixes\x18\t \x03(\tR\rstripPrefixes\x121\n" +
+	"\brewrites\x18\n" +
+	" \x03(\v2\x15.mailferry.v1.RewriteR\brewrites\x12\x14\n" +
+	"\x05match\x18\v \x03(\tR\x05match\x12\x18\n" +
+	"\adomains\x18\f \x03(\tR\adomains\"-\n" +
+	"\aRewrite\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"\xd8\x02\n" +
+	"\x04Rule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sender\x18\x02 \x01(\tR\x06sender\x12\x1c\n" +
+	"\trecipient\x18\x03 \x01(\tR\trecipient\x12\x18\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\x12\x16\n" +
+	"\x06header\x18\x05 \x01(\tR\x06header\x12\x1f\n" +
+	"\vlarger_than\x18\x06 \x01(\x03R\n" +
+	"largerThan\x12!\n" +
+	"\fsmaller_than\x18\a \x01(\x03R\vsmallerThan\x12\x18\n" +
+	"\amailbox\x18\b \x01(\tR\amailbox\x12\x0e\n" +
+	"\x02to\x18\t \x03(\tR\x02to\x12\x1c\n" +
+	"\tsubfolder\x18\n" +
+	" \x01(\tR\tsubfolder\x12\x12\n" +
+	"\x04copy\x18\v \x03(\tR\x04copy\x12\x18\n" +
+	"\adiscard\x18\f \x01(\bR\adiscard\x12\x1a\n" +
+	"\bcontinue\x18\r \x01(\bR\bcontinue\"\xcd\f\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1145,7 +1686,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x0eoauth_provider\x18) \x01(\tR\roauthProvider\x12\x1c\n" +
 	"\tmailboxes\x187 \x03(\tR\tmailboxes\x12+\n" +
 	"\x11exclude_mailboxes\x188 \x03(\tR\x10excludeMailboxes\x12\x12\n" +
-	"\x04push\x189 \x01(\bR\x04push\"\xe3\x02\n" +
+	"\x04push\x189 \x01(\bR\x04push\x128\n" +
+	"\n" +
+	"recipients\x18G \x01(\v2\x18.mailferry.v1.RecipientsR\n" +
+	"recipients\x12(\n" +
+	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xd7\x03\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -1160,7 +1705,10 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12\x1e\n" +
 	"\n" +
 	"postmaster\x180 \x01(\tR\n" +
-	"postmaster\"\xf9\x02\n" +
+	"postmaster\x12#\n" +
+	"\rlocal_domains\x18\x1e \x03(\tR\flocalDomains\x12#\n" +
+	"\ralias_domains\x18\x1f \x03(\tR\faliasDomains\x12(\n" +
+	"\x05rules\x18  \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xf9\x02\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -1220,7 +1768,16 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x1cAUTH_METHOD_SCRAM_SHA_1_PLUS\x10\b\x12\"\n" +
 	"\x1eAUTH_METHOD_SCRAM_SHA_256_PLUS\x10\t\x12\x16\n" +
 	"\x12AUTH_METHOD_OAUTH2\x10\n" +
-	"B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
+	"*j\n" +
+	"\rRecipientMode\x12\x1e\n" +
+	"\x1aRECIPIENT_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19RECIPIENT_MODE_FORWARD_TO\x10\x01\x12\x1a\n" +
+	"\x16RECIPIENT_MODE_HEADERS\x10\x02*y\n" +
+	"\fReceivedMode\x12\x1d\n" +
+	"\x19RECEIVED_MODE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16RECEIVED_MODE_DECLARED\x10\x01\x12\x15\n" +
+	"\x11RECEIVED_MODE_OFF\x10\x02\x12\x17\n" +
+	"\x13RECEIVED_MODE_FIRST\x10\x03B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
 
 var (
 	file_mailferry_v1_account_proto_rawDescOnce sync.Once
@@ -1234,8 +1791,8 @@ func file_mailferry_v1_account_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_account_proto_rawDescData
 }
 
-var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_mailferry_v1_account_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: mailferry.v1.Protocol
 	(TlsMode)(0),                  // 1: mailferry.v1.TlsMode
@@ -1243,31 +1800,42 @@ var file_mailferry_v1_account_proto_goTypes = []any{
 	(OnIndexLoss)(0),              // 3: mailferry.v1.OnIndexLoss
 	(Oversize)(0),                 // 4: mailferry.v1.Oversize
 	(AuthMethod)(0),               // 5: mailferry.v1.AuthMethod
-	(*Account)(nil),               // 6: mailferry.v1.Account
-	(*Domain)(nil),                // 7: mailferry.v1.Domain
-	(*Settings)(nil),              // 8: mailferry.v1.Settings
-	(*Collection)(nil),            // 9: mailferry.v1.Collection
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(RecipientMode)(0),            // 6: mailferry.v1.RecipientMode
+	(ReceivedMode)(0),             // 7: mailferry.v1.ReceivedMode
+	(*Recipients)(nil),            // 8: mailferry.v1.Recipients
+	(*Rewrite)(nil),               // 9: mailferry.v1.Rewrite
+	(*Rule)(nil),                  // 10: mailferry.v1.Rule
+	(*Account)(nil),               // 11: mailferry.v1.Account
+	(*Domain)(nil),                // 12: mailferry.v1.Domain
+	(*Settings)(nil),              // 13: mailferry.v1.Settings
+	(*Collection)(nil),            // 14: mailferry.v1.Collection
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_mailferry_v1_account_proto_depIdxs = []int32{
-	0,  // 0: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
-	1,  // 1: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
-	10, // 2: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
-	2,  // 3: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
-	3,  // 4: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
-	11, // 5: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	11, // 6: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	5,  // 7: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
-	4,  // 8: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
-	10, // 9: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	11, // 10: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	11, // 11: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	6,  // 0: mailferry.v1.Recipients.mode:type_name -> mailferry.v1.RecipientMode
+	7,  // 1: mailferry.v1.Recipients.received:type_name -> mailferry.v1.ReceivedMode
+	9,  // 2: mailferry.v1.Recipients.rewrites:type_name -> mailferry.v1.Rewrite
+	0,  // 3: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
+	1,  // 4: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
+	15, // 5: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
+	2,  // 6: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
+	3,  // 7: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
+	16, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	16, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	5,  // 10: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
+	4,  // 11: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
+	8,  // 12: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
+	10, // 13: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
+	10, // 14: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
+	15, // 15: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	16, // 16: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	16, // 17: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }
@@ -1275,14 +1843,14 @@ func file_mailferry_v1_account_proto_init() {
 	if File_mailferry_v1_account_proto != nil {
 		return
 	}
-	file_mailferry_v1_account_proto_msgTypes[2].OneofWrappers = []any{}
+	file_mailferry_v1_account_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_account_proto_rawDesc), len(file_mailferry_v1_account_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   4,
+			NumEnums:      8,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
