@@ -2,10 +2,11 @@ package lmtp
 
 import "bytes"
 
-// canon turns octets into canonical lines with their leading dots doubled. It holds back a CR until
+// canon turns octets into canonical lines, with their leading dots doubled unless it is raw. It holds back a CR until
 // it has seen what follows, and nothing else.
 type canon struct {
 	emit  func(p []byte) error
+	raw   bool
 	inner bool // inside a line: not at its start
 	cr    bool // a CR is held back
 }
@@ -49,7 +50,7 @@ func (c *canon) Write(p []byte) (int, error) {
 // line emits p from i up to the next line end or the end of p, where lf is the index of the next LF, and
 // returns the index behind.
 func (c *canon) line(p []byte, i, lf int) (int, error) {
-	if !c.inner && p[i] == '.' {
+	if !c.inner && !c.raw && p[i] == '.' {
 		if err := c.emit(dot); err != nil {
 			return 0, err
 		}

@@ -1,13 +1,15 @@
 // Package lmtp hands messages over by LMTP (RFC 2033) with the commands of one message in one write
-// (PIPELINING, RFC 2920), on connections that are kept.
+// (PIPELINING, RFC 2920), on connections that are kept. A small message for one recipient goes out in the same write, where the
+// server offers CHUNKING (RFC 3030).
 //
 // What it promises:
 //   - The wire carries canonical lines only (RFC 5321 §2.3.8): each CRLF stays, each bare CR and each
 //     bare LF becomes CRLF, and a last line without an end gets one. A dot at the start of such a line is
-//     doubled (RFC 5321 §4.5.2), so that nothing in a message can be taken for its end. Every other octet,
+//     doubled (RFC 5321 §4.5.2), so that nothing in a message can be taken for its end; after BDAT, which says the length,
+//     it is not. Every other octet,
 //     8-bit and NUL among them, goes out as it came, whether 8BITMIME (RFC 6152) is offered or not.
-//   - A message is accepted whole or not at all: before its final dot any failure drops the connection.
-//     After the dot the answer is awaited whatever the context says; without one the error is uncertain.
+//   - A message is accepted whole or not at all: before its last octets any failure drops the connection.
+//     After them the answer is awaited whatever the context says; without one the error is uncertain.
 //   - The server's answers are read with bounds, and none of its text is passed on uncleaned.
 package lmtp
 
@@ -87,7 +89,7 @@ func New(cfg Config) *Client {
 // one: the message matters more than the address its bounces go to. What the server says of the message
 // as a whole (its answer to MAIL or DATA) is the answer of each recipient.
 //
-// Once the final dot is sent, ctx no longer ends the wait for the answers; Timeouts.Final does.
+// Once the last octets are sent, ctx no longer ends the wait for the answers; Timeouts.Final does.
 func (c *Client) Deliver(
 	ctx context.Context, env local.Envelope, msg local.Message, commit func(context.Context) error,
 ) ([]local.Reply, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,8 @@ type conn struct {
 	in     replyReader
 	out    []byte // not yet written; its capacity is outSize
 	chunk  []byte // for reading bodies
+	small  small
+	noBDAT *atomic.Bool // of the pool: the server offers BDAT and refuses it
 	ext    extensions
 	kept   bool      // was in the pool before
 	usedAt time.Time // when it went back there
@@ -37,7 +40,7 @@ type conn struct {
 
 // extensions is what the server offers (RFC 5321 §4.1.1.1).
 type extensions struct {
-	pipelining, eightBit, size, utf8 bool
+	pipelining, eightBit, size, utf8, chunking bool
 }
 
 // connect opens a connection and says LHLO.
@@ -98,6 +101,8 @@ func (e *extensions) add(line []byte) {
 		e.size = true
 	case "SMTPUTF8":
 		e.utf8 = true
+	case "CHUNKING":
+		e.chunking = true
 	}
 }
 

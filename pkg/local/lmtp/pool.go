@@ -3,6 +3,7 @@ package lmtp
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -13,6 +14,8 @@ import (
 type pool struct {
 	cfg   Config
 	slots chan struct{}
+	// noBDAT says that the server offers BDAT and refuses it.
+	noBDAT atomic.Bool
 
 	mu      sync.Mutex
 	idle    []*conn     // by time of last use, the oldest first
@@ -58,6 +61,7 @@ func (p *pool) open(ctx context.Context) (*conn, error) {
 		<-p.slots
 		return nil, err
 	}
+	cn.noBDAT = &p.noBDAT
 	return cn, nil
 }
 

@@ -56,6 +56,9 @@ func (tx *transaction) run(ctx context.Context, cn *conn) error {
 	cn.broken = true
 	stop := context.AfterFunc(ctx, func() { _ = cn.Close() })
 	defer stop()
+	if done, err := tx.atOnce(ctx, cn, stop); done {
+		return err
+	}
 	if err := tx.begin(ctx, cn); err != nil {
 		return err
 	}
@@ -78,7 +81,6 @@ func (tx *transaction) run(ctx context.Context, cn *conn) error {
 
 // begin names sender and recipients and asks for the go-ahead.
 func (tx *transaction) begin(ctx context.Context, cn *conn) error {
-	tx.downgrade(cn)
 	cmds := tx.commands(cn)
 	step := 1
 	if cn.ext.pipelining {
