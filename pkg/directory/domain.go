@@ -30,6 +30,8 @@ type Domain struct {
 	LocalDomains, AliasDomains []string
 	// Rules for the mail of its accounts.
 	Rules []account.Rule
+	// Login at Destination, and MailboxLogin at MailboxDestination.
+	Login, MailboxLogin Login
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -83,6 +85,8 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		EgressPorts: string(dom.EgressPorts), EgressProxy: dom.EgressProxy, EgressSource: dom.EgressSource,
 		MailboxDestination: dom.MailboxDestination, Postmaster: dom.Postmaster,
 		LocalDomains: dom.LocalDomains, AliasDomains: dom.AliasDomains, Rules: account.RulesProto(dom.Rules),
+		DestinationUsername: dom.Login.Username, SealedDestinationPassword: []byte(dom.Login.Sealed),
+		MailboxDestinationUsername: dom.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(dom.MailboxLogin.Sealed),
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -132,6 +136,8 @@ func readDomain(e entry) (Domain, error) {
 		EgressPorts: account.Ports(p.GetEgressPorts()), EgressProxy: p.GetEgressProxy(), EgressSource: p.GetEgressSource(),
 		MailboxDestination: p.GetMailboxDestination(), Postmaster: p.GetPostmaster(),
 		LocalDomains: p.GetLocalDomains(), AliasDomains: p.GetAliasDomains(), Rules: account.RulesFromProto(p.GetRules()),
-		Revision: e.revision,
+		Login:        Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())},
+		MailboxLogin: Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())},
+		Revision:     e.revision,
 	}, nil
 }

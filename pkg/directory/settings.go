@@ -28,6 +28,8 @@ type Settings struct {
 	EgressPorts account.Ports
 	// MailboxDestination and Postmaster of domains that have none of their own.
 	MailboxDestination, Postmaster string
+	// Login at Destination, and MailboxLogin at MailboxDestination.
+	Login, MailboxLogin Login
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -76,6 +78,8 @@ func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, RequireTls: s.RequireTLS,
 		RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
+		DestinationUsername: s.Login.Username, SealedDestinationPassword: []byte(s.Login.Sealed),
+		MailboxDestinationUsername: s.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(s.MailboxLogin.Sealed),
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -113,6 +117,8 @@ func readSettings(e *entry) (Settings, error) {
 	}
 	s.EgressPorts = account.Ports(p.GetEgressPorts())
 	s.MailboxDestination, s.Postmaster = p.GetMailboxDestination(), p.GetPostmaster()
+	s.Login = Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())}
+	s.MailboxLogin = Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())}
 	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil

@@ -100,6 +100,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		EgressPorts: string(d.EgressPorts), EgressProxy: d.EgressProxy, EgressSource: d.EgressSource,
 		MailboxDestination: d.MailboxDestination, Postmaster: d.Postmaster,
 		LocalDomains: d.LocalDomains, AliasDomains: d.AliasDomains, Rules: account.RulesProto(d.Rules),
+		DestinationUsername: d.Login.Username, MailboxDestinationUsername: d.MailboxLogin.Username,
 	}
 }
 
@@ -172,6 +173,9 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 	case d.Revision == 0:
 		d.Revision = there.Revision
 	}
+	if err := s.domainLogins(&d, there, req); err != nil {
+		return nil, err
+	}
 	d, err = s.Directory.PutDomain(ctx, d)
 	switch {
 	case errors.Is(err, directory.ErrExists) && req.GetCreate():
@@ -231,6 +235,7 @@ func protoSettings(s directory.Settings) *mailferryv1.Settings {
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, Revision: s.Revision,
 		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
+		DestinationUsername: s.Login.Username, MailboxDestinationUsername: s.MailboxLogin.Username,
 	}
 }
 
@@ -246,6 +251,7 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		return nil, asField(err)
 	}
 	set, err := s.Directory.UpdateSettings(ctx, func(set *directory.Settings) error {
+		there := *set
 		if req.Destination != nil {
 			set.Destination = strings.TrimSpace(req.GetDestination())
 		}
@@ -270,7 +276,7 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()
 		}
-		return nil
+		return s.settingsLogins(set, there, req)
 	})
 	if err != nil {
 		return nil, asError("settings", err)

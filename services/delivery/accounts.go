@@ -22,6 +22,8 @@ type accounts struct {
 	acc map[string]kept[account.Account]
 	set map[string]kept[string] // of domains and settings
 	ten map[string]kept[route.Tenant]
+
+	sites map[string]kept[site]
 }
 
 type kept[T any] struct {
@@ -35,7 +37,10 @@ const (
 )
 
 func newAccounts(dir *directory.Directory) *accounts {
-	return &accounts{dir: dir, acc: map[string]kept[account.Account]{}, set: map[string]kept[string]{}, ten: map[string]kept[route.Tenant]{}}
+	return &accounts{
+		dir: dir, acc: map[string]kept[account.Account]{}, set: map[string]kept[string]{},
+		ten: map[string]kept[route.Tenant]{}, sites: map[string]kept[site]{},
+	}
 }
 
 // get returns the account of a message at the revision it was fetched with or newer.

@@ -61,8 +61,14 @@ type Deps struct {
 	Directory *directory.Directory
 	Transit   *transit.Transit
 	Ledger    *ledger.Ledger
+	Vault     Vault
 	Log       *zap.Logger
 	Metrics   prometheus.Registerer
+}
+
+// Vault is what delivery needs of the vault.
+type Vault interface {
+	Unseal(sealed []byte, context string) (string, error)
 }
 
 // Delivery is the delivery role.
@@ -86,7 +92,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 	}
 	return &Delivery{
 		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), intake: intake, accounts: newAccounts(d.Directory),
-		dests: newDestinations(cfg), holder: rand.Text(),
+		dests: newDestinations(cfg, d.Vault), holder: rand.Text(),
 	}, nil
 }
 

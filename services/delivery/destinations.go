@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"sync"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
@@ -10,40 +11,65 @@ import (
 	"github.com/mailferry/mailferry/pkg/route"
 )
 
-// destinations keeps one client for each destination in use.
+// destinations keeps one client for each site in use, so that no owner's connections serve another.
 type destinations struct {
-	cfg Config
-	mu  sync.Mutex
-	m   map[string]local.Destination
+	cfg   Config
+	vault Vault
+	mu    sync.Mutex
+	m     map[site]*client
 }
 
-func newDestinations(cfg Config) *destinations {
-	return &destinations{cfg: cfg, m: map[string]local.Destination{}}
+type client struct {
+	local.Destination
+	used time.Time
 }
 
-// get returns the client of a destination as domains and settings write it.
-func (d *destinations) get(name string) (local.Destination, error) {
+// unused is how long the client of a site is kept that nothing goes to.
+const unused = time.Hour
+
+func newDestinations(cfg Config, v Vault) *destinations {
+	return &destinations{cfg: cfg, vault: v, m: map[site]*client{}}
+}
+
+// get returns the client of a site.
+func (d *destinations) get(s site) (local.Destination, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c, ok := d.m[name]; ok {
-		return c, nil
+	now := time.Now()
+	if c, ok := d.m[s]; ok {
+		c.used = now
+		return c.Destination, nil
 	}
-	p, err := route.ParseDestination(name)
+	dest, err := d.open(s)
+	if err != nil {
+		return nil, err
+	}
+	for old, c := range d.m {
+		if now.Sub(c.used) > unused {
+			_ = c.Close()
+			delete(d.m, old)
+		}
+	}
+	d.m[s] = &client{dest, now}
+	return dest, nil
+}
+
+func (d *destinations) open(s site) (local.Destination, error) {
+	p, err := route.ParseDestination(s.destination)
 	if err != nil {
 		return nil, fault.New(fault.Policy, "destination", err)
 	}
-	var c local.Destination
-	switch p.Kind {
-	case route.Maildir:
-		c, err = maildir.New(maildir.Config{Path: p.Path})
-	default:
-		c = lmtp.New(lmtp.Config{Network: p.Network, Address: p.Address, MaxConns: d.cfg.MaxConns})
+	if _, err := s.password(d.vault); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fault.New(fault.Policy, "destination", err)
+	if p.Kind == route.Maildir {
+		m, err := maildir.New(maildir.Config{Path: p.Path})
+		if err != nil {
+			return nil, fault.New(fault.Policy, "destination", err)
+		}
+		return m, nil
 	}
-	d.m[name] = c
-	return c, nil
+	return lmtp.New(lmtp.Config{Network: p.Network, Address: p.Address, MaxConns: d.cfg.MaxConns}), nil
 }
 
 func (d *destinations) close() {

@@ -235,7 +235,11 @@ func (h *handover) header(ctx context.Context) ([]byte, error) {
 
 // send is step 3. The lease is renewed while it lasts; a lease that is lost ends it before the last octets.
 func (h *handover) send(ctx context.Context, leg route.Leg) ([]local.Reply, error) {
-	dest, err := h.d.dests.get(leg.Destination)
+	at, err := h.d.accounts.site(ctx, h.p.GetDomain(), leg)
+	if err != nil {
+		return nil, err
+	}
+	dest, err := h.d.dests.get(at)
 	if err != nil {
 		return nil, err
 	}

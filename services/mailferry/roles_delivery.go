@@ -28,7 +28,7 @@ func (c *deliveryCmd) Run(t *terminal) error {
 
 func deliveryPart(ctx context.Context, f deliveryFlags, d *deps) (daemon.Part, error) {
 	one, err := delivery.New(ctx, delivery.Deps{
-		Directory: d.directory, Transit: d.transit, Ledger: d.ledger,
+		Directory: d.directory, Transit: d.transit, Ledger: d.ledger, Vault: d.vault,
 		Log: d.log.Named("delivery"), Metrics: d.p.health.Registry(),
 	}, delivery.Config{
 		Name: d.name, Handlers: f.Handlers, Lease: d.lease, MaxConns: f.LMTPConns,

@@ -1264,8 +1264,15 @@ type Domain struct {
 	EgressProxy string `protobuf:"bytes,13,opt,name=egress_proxy,json=egressProxy,proto3" json:"egress_proxy,omitempty"`
 	// Address of the workers' hosts that they come from; empty: the system's choice.
 	EgressSource string `protobuf:"bytes,14,opt,name=egress_source,json=egressSource,proto3" json:"egress_source,omitempty"`
+	// User name that destination is signed in to with, and the password, sealed for this domain and destination; only
+	// the vault opens it. Empty: nobody signs in.
+	DestinationUsername       string `protobuf:"bytes,20,opt,name=destination_username,json=destinationUsername,proto3" json:"destination_username,omitempty"`
+	SealedDestinationPassword []byte `protobuf:"bytes,21,opt,name=sealed_destination_password,json=sealedDestinationPassword,proto3" json:"sealed_destination_password,omitempty"`
 	// Where mail for mailbox paths of this domain is handed over. Empty: the global one.
 	MailboxDestination string `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3" json:"mailbox_destination,omitempty"`
+	// The same of mailbox_destination.
+	MailboxDestinationUsername       string `protobuf:"bytes,23,opt,name=mailbox_destination_username,json=mailboxDestinationUsername,proto3" json:"mailbox_destination_username,omitempty"`
+	SealedMailboxDestinationPassword []byte `protobuf:"bytes,24,opt,name=sealed_mailbox_destination_password,json=sealedMailboxDestinationPassword,proto3" json:"sealed_mailbox_destination_password,omitempty"`
 	// Who gets what every recipient refused for good; empty: the global one.
 	Postmaster string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
 	// Domains that are local for its accounts whose recipients are found in headers, besides itself: their addresses are
@@ -1365,11 +1372,39 @@ func (x *Domain) GetEgressSource() string {
 	return ""
 }
 
+func (x *Domain) GetDestinationUsername() string {
+	if x != nil {
+		return x.DestinationUsername
+	}
+	return ""
+}
+
+func (x *Domain) GetSealedDestinationPassword() []byte {
+	if x != nil {
+		return x.SealedDestinationPassword
+	}
+	return nil
+}
+
 func (x *Domain) GetMailboxDestination() string {
 	if x != nil {
 		return x.MailboxDestination
 	}
 	return ""
+}
+
+func (x *Domain) GetMailboxDestinationUsername() string {
+	if x != nil {
+		return x.MailboxDestinationUsername
+	}
+	return ""
+}
+
+func (x *Domain) GetSealedMailboxDestinationPassword() []byte {
+	if x != nil {
+		return x.SealedMailboxDestinationPassword
+	}
+	return nil
 }
 
 func (x *Domain) GetPostmaster() string {
@@ -1416,11 +1451,16 @@ type Settings struct {
 	RemoteDeletion *bool `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
 	// Ports that sessions of all accounts may go to; see Domain.
 	EgressPorts string `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3" json:"egress_ports,omitempty"`
+	// User names and sealed passwords of the destinations; see Domain.
+	DestinationUsername       string `protobuf:"bytes,20,opt,name=destination_username,json=destinationUsername,proto3" json:"destination_username,omitempty"`
+	SealedDestinationPassword []byte `protobuf:"bytes,21,opt,name=sealed_destination_password,json=sealedDestinationPassword,proto3" json:"sealed_destination_password,omitempty"`
 	// Mailbox destination and postmaster of domains that have none of their own.
-	MailboxDestination string `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3" json:"mailbox_destination,omitempty"`
-	Postmaster         string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	MailboxDestination               string `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3" json:"mailbox_destination,omitempty"`
+	MailboxDestinationUsername       string `protobuf:"bytes,23,opt,name=mailbox_destination_username,json=mailboxDestinationUsername,proto3" json:"mailbox_destination_username,omitempty"`
+	SealedMailboxDestinationPassword []byte `protobuf:"bytes,24,opt,name=sealed_mailbox_destination_password,json=sealedMailboxDestinationPassword,proto3" json:"sealed_mailbox_destination_password,omitempty"`
+	Postmaster                       string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
+	unknownFields                    protoimpl.UnknownFields
+	sizeCache                        protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -1502,11 +1542,39 @@ func (x *Settings) GetEgressPorts() string {
 	return ""
 }
 
+func (x *Settings) GetDestinationUsername() string {
+	if x != nil {
+		return x.DestinationUsername
+	}
+	return ""
+}
+
+func (x *Settings) GetSealedDestinationPassword() []byte {
+	if x != nil {
+		return x.SealedDestinationPassword
+	}
+	return nil
+}
+
 func (x *Settings) GetMailboxDestination() string {
 	if x != nil {
 		return x.MailboxDestination
 	}
 	return ""
+}
+
+func (x *Settings) GetMailboxDestinationUsername() string {
+	if x != nil {
+		return x.MailboxDestinationUsername
+	}
+	return ""
+}
+
+func (x *Settings) GetSealedMailboxDestinationPassword() []byte {
+	if x != nil {
+		return x.SealedMailboxDestinationPassword
+	}
+	return nil
 }
 
 func (x *Settings) GetPostmaster() string {
@@ -1690,7 +1758,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
 	"recipients\x18G \x01(\v2\x18.mailferry.v1.RecipientsR\n" +
 	"recipients\x12(\n" +
-	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xd7\x03\n" +
+	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xdb\x05\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -1701,14 +1769,18 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x11allow_invalid_tls\x18\v \x01(\bR\x0fallowInvalidTls\x12!\n" +
 	"\fegress_ports\x18\f \x01(\tR\vegressPorts\x12!\n" +
 	"\fegress_proxy\x18\r \x01(\tR\vegressProxy\x12#\n" +
-	"\regress_source\x18\x0e \x01(\tR\fegressSource\x12/\n" +
-	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12\x1e\n" +
+	"\regress_source\x18\x0e \x01(\tR\fegressSource\x121\n" +
+	"\x14destination_username\x18\x14 \x01(\tR\x13destinationUsername\x12>\n" +
+	"\x1bsealed_destination_password\x18\x15 \x01(\fR\x19sealedDestinationPassword\x12/\n" +
+	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12@\n" +
+	"\x1cmailbox_destination_username\x18\x17 \x01(\tR\x1amailboxDestinationUsername\x12M\n" +
+	"#sealed_mailbox_destination_password\x18\x18 \x01(\fR sealedMailboxDestinationPassword\x12\x1e\n" +
 	"\n" +
 	"postmaster\x180 \x01(\tR\n" +
 	"postmaster\x12#\n" +
 	"\rlocal_domains\x18\x1e \x03(\tR\flocalDomains\x12#\n" +
 	"\ralias_domains\x18\x1f \x03(\tR\faliasDomains\x12(\n" +
-	"\x05rules\x18  \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xf9\x02\n" +
+	"\x05rules\x18  \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xfd\x04\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -1718,8 +1790,12 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	" \x01(\bR\n" +
 	"requireTls\x12,\n" +
 	"\x0fremote_deletion\x18\v \x01(\bH\x00R\x0eremoteDeletion\x88\x01\x01\x12!\n" +
-	"\fegress_ports\x18\f \x01(\tR\vegressPorts\x12/\n" +
-	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12\x1e\n" +
+	"\fegress_ports\x18\f \x01(\tR\vegressPorts\x121\n" +
+	"\x14destination_username\x18\x14 \x01(\tR\x13destinationUsername\x12>\n" +
+	"\x1bsealed_destination_password\x18\x15 \x01(\fR\x19sealedDestinationPassword\x12/\n" +
+	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12@\n" +
+	"\x1cmailbox_destination_username\x18\x17 \x01(\tR\x1amailboxDestinationUsername\x12M\n" +
+	"#sealed_mailbox_destination_password\x18\x18 \x01(\fR sealedMailboxDestinationPassword\x12\x1e\n" +
 	"\n" +
 	"postmaster\x180 \x01(\tR\n" +
 	"postmasterB\x12\n" +

@@ -1896,9 +1896,13 @@ type PutDomainRequest struct {
 	// Revision 0 means "whatever is there".
 	Domain *Domain `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	// Refuse with already_exists where the domain is there.
-	Create        bool `protobuf:"varint,2,opt,name=create,proto3" json:"create,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Create bool `protobuf:"varint,2,opt,name=create,proto3" json:"create,omitempty"`
+	// Passwords of the destinations. Unset: those that are there are kept, as long as destination and user name stay
+	// what they are; for another destination they are dropped, and the user name with them.
+	DestinationPassword        *string `protobuf:"bytes,21,opt,name=destination_password,json=destinationPassword,proto3,oneof" json:"destination_password,omitempty"`
+	MailboxDestinationPassword *string `protobuf:"bytes,24,opt,name=mailbox_destination_password,json=mailboxDestinationPassword,proto3,oneof" json:"mailbox_destination_password,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
 }
 
 func (x *PutDomainRequest) Reset() {
@@ -1943,6 +1947,20 @@ func (x *PutDomainRequest) GetCreate() bool {
 		return x.Create
 	}
 	return false
+}
+
+func (x *PutDomainRequest) GetDestinationPassword() string {
+	if x != nil && x.DestinationPassword != nil {
+		return *x.DestinationPassword
+	}
+	return ""
+}
+
+func (x *PutDomainRequest) GetMailboxDestinationPassword() string {
+	if x != nil && x.MailboxDestinationPassword != nil {
+		return *x.MailboxDestinationPassword
+	}
+	return ""
 }
 
 type PutDomainResponse struct {
@@ -2152,16 +2170,21 @@ func (x *GetSettingsResponse) GetSettings() *Settings {
 type PutSettingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unset fields are kept.
-	Destination        *string              `protobuf:"bytes,1,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
-	Pop3Locking        *bool                `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3,oneof" json:"pop3_locking,omitempty"`
-	Interval           *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
-	RequireTls         *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
-	RemoteDeletion     *bool                `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
-	EgressPorts        *string              `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3,oneof" json:"egress_ports,omitempty"`
-	MailboxDestination *string              `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3,oneof" json:"mailbox_destination,omitempty"`
-	Postmaster         *string              `protobuf:"bytes,48,opt,name=postmaster,proto3,oneof" json:"postmaster,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	Destination    *string              `protobuf:"bytes,1,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
+	Pop3Locking    *bool                `protobuf:"varint,2,opt,name=pop3_locking,json=pop3Locking,proto3,oneof" json:"pop3_locking,omitempty"`
+	Interval       *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	RequireTls     *bool                `protobuf:"varint,10,opt,name=require_tls,json=requireTls,proto3,oneof" json:"require_tls,omitempty"`
+	RemoteDeletion *bool                `protobuf:"varint,11,opt,name=remote_deletion,json=remoteDeletion,proto3,oneof" json:"remote_deletion,omitempty"`
+	EgressPorts    *string              `protobuf:"bytes,12,opt,name=egress_ports,json=egressPorts,proto3,oneof" json:"egress_ports,omitempty"`
+	// Another destination drops the user name and the password of the one before, unless they are given again.
+	DestinationUsername        *string `protobuf:"bytes,20,opt,name=destination_username,json=destinationUsername,proto3,oneof" json:"destination_username,omitempty"`
+	DestinationPassword        *string `protobuf:"bytes,21,opt,name=destination_password,json=destinationPassword,proto3,oneof" json:"destination_password,omitempty"`
+	MailboxDestination         *string `protobuf:"bytes,22,opt,name=mailbox_destination,json=mailboxDestination,proto3,oneof" json:"mailbox_destination,omitempty"`
+	MailboxDestinationUsername *string `protobuf:"bytes,23,opt,name=mailbox_destination_username,json=mailboxDestinationUsername,proto3,oneof" json:"mailbox_destination_username,omitempty"`
+	MailboxDestinationPassword *string `protobuf:"bytes,24,opt,name=mailbox_destination_password,json=mailboxDestinationPassword,proto3,oneof" json:"mailbox_destination_password,omitempty"`
+	Postmaster                 *string `protobuf:"bytes,48,opt,name=postmaster,proto3,oneof" json:"postmaster,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
 }
 
 func (x *PutSettingsRequest) Reset() {
@@ -2236,9 +2259,37 @@ func (x *PutSettingsRequest) GetEgressPorts() string {
 	return ""
 }
 
+func (x *PutSettingsRequest) GetDestinationUsername() string {
+	if x != nil && x.DestinationUsername != nil {
+		return *x.DestinationUsername
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetDestinationPassword() string {
+	if x != nil && x.DestinationPassword != nil {
+		return *x.DestinationPassword
+	}
+	return ""
+}
+
 func (x *PutSettingsRequest) GetMailboxDestination() string {
 	if x != nil && x.MailboxDestination != nil {
 		return *x.MailboxDestination
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetMailboxDestinationUsername() string {
+	if x != nil && x.MailboxDestinationUsername != nil {
+		return *x.MailboxDestinationUsername
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetMailboxDestinationPassword() string {
+	if x != nil && x.MailboxDestinationPassword != nil {
+		return *x.MailboxDestinationPassword
 	}
 	return ""
 }
@@ -2866,10 +2917,14 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x14\n" +
 	"\x12ListDomainsRequest\"E\n" +
 	"\x13ListDomainsResponse\x12.\n" +
-	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"X\n" +
+	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"\x91\x02\n" +
 	"\x10PutDomainRequest\x12,\n" +
 	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\x12\x16\n" +
-	"\x06create\x18\x02 \x01(\bR\x06create\"A\n" +
+	"\x06create\x18\x02 \x01(\bR\x06create\x126\n" +
+	"\x14destination_password\x18\x15 \x01(\tH\x00R\x13destinationPassword\x88\x01\x01\x12E\n" +
+	"\x1cmailbox_destination_password\x18\x18 \x01(\tH\x01R\x1amailboxDestinationPassword\x88\x01\x01B\x17\n" +
+	"\x15_destination_passwordB\x1f\n" +
+	"\x1d_mailbox_destination_password\"A\n" +
 	"\x11PutDomainResponse\x12,\n" +
 	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\")\n" +
 	"\x13DeleteDomainRequest\x12\x12\n" +
@@ -2877,7 +2932,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xee\x03\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xe0\x06\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -2886,17 +2941,26 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	" \x01(\bH\x02R\n" +
 	"requireTls\x88\x01\x01\x12,\n" +
 	"\x0fremote_deletion\x18\v \x01(\bH\x03R\x0eremoteDeletion\x88\x01\x01\x12&\n" +
-	"\fegress_ports\x18\f \x01(\tH\x04R\vegressPorts\x88\x01\x01\x124\n" +
-	"\x13mailbox_destination\x18\x16 \x01(\tH\x05R\x12mailboxDestination\x88\x01\x01\x12#\n" +
+	"\fegress_ports\x18\f \x01(\tH\x04R\vegressPorts\x88\x01\x01\x126\n" +
+	"\x14destination_username\x18\x14 \x01(\tH\x05R\x13destinationUsername\x88\x01\x01\x126\n" +
+	"\x14destination_password\x18\x15 \x01(\tH\x06R\x13destinationPassword\x88\x01\x01\x124\n" +
+	"\x13mailbox_destination\x18\x16 \x01(\tH\aR\x12mailboxDestination\x88\x01\x01\x12E\n" +
+	"\x1cmailbox_destination_username\x18\x17 \x01(\tH\bR\x1amailboxDestinationUsername\x88\x01\x01\x12E\n" +
+	"\x1cmailbox_destination_password\x18\x18 \x01(\tH\tR\x1amailboxDestinationPassword\x88\x01\x01\x12#\n" +
 	"\n" +
-	"postmaster\x180 \x01(\tH\x06R\n" +
+	"postmaster\x180 \x01(\tH\n" +
+	"R\n" +
 	"postmaster\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
 	"\x10_remote_deletionB\x0f\n" +
-	"\r_egress_portsB\x16\n" +
-	"\x14_mailbox_destinationB\r\n" +
+	"\r_egress_portsB\x17\n" +
+	"\x15_destination_usernameB\x17\n" +
+	"\x15_destination_passwordB\x16\n" +
+	"\x14_mailbox_destinationB\x1f\n" +
+	"\x1d_mailbox_destination_usernameB\x1f\n" +
+	"\x1d_mailbox_destination_passwordB\r\n" +
 	"\v_postmaster\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
@@ -3128,6 +3192,7 @@ func file_mailferry_v1_control_proto_init() {
 	file_mailferry_v1_run_proto_init()
 	file_mailferry_v1_test_proto_init()
 	file_mailferry_v1_control_proto_msgTypes[12].OneofWrappers = []any{}
+	file_mailferry_v1_control_proto_msgTypes[31].OneofWrappers = []any{}
 	file_mailferry_v1_control_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -305,3 +305,34 @@ func TestErrorsOfTheConnectionAreOneLine(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestThePasswordOfADestinationComesFromAFileOrStandardInput(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("from a file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{}
+	s := newShell(t, f)
+	r := s.run("domain", "add", "example.org", "--destination", "lmtp:h:24", "--destination-username", "ferry", "--destination-password-file", file)
+	if d := f.domain; r.code != 0 || d.GetDomain().GetDestinationUsername() != "ferry" || d.GetDestinationPassword() != "from a file" || d.MailboxDestinationPassword != nil {
+		t.Errorf("%+v %v", r, d)
+	}
+	if r := s.run("domain", "edit", "example.com", "--mailbox-destination-password-file", file); r.code != 0 ||
+		f.domain.GetMailboxDestinationPassword() != "from a file" || f.domain.DestinationPassword != nil {
+		t.Errorf("%+v %v", r, f.domain)
+	}
+	s.stdin = "from standard input\n"
+	r = s.run("settings", "set", "destination_username=ferry", "--destination-password-stdin")
+	if p := f.settings; r.code != 0 || p.GetDestinationUsername() != "ferry" || p.GetDestinationPassword() != "from standard input" {
+		t.Errorf("%+v %v", r, p)
+	}
+	if r := s.run("settings", "set", "--destination-password-file", file); r.code != 0 || f.settings.GetDestinationPassword() != "from a file" {
+		t.Errorf("%+v %v", r, f.settings)
+	}
+	for _, args := range []string{"settings set", "settings set --destination-password-file /not/there", "domain edit example.com"} {
+		if r := s.run(strings.Fields(args)...); r.code != 2 {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+}

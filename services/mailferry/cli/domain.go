@@ -26,7 +26,8 @@ type DomainPutCmd struct {
 	Name        string `arg:"" help:"The domain."`
 	Destination string `placeholder:"DEST" help:"Where its mail is handed over; default: the global destination."`
 
-	DomainPolicy `embed:""`
+	DomainPolicy     `embed:""`
+	DestinationLogin `embed:""`
 }
 
 // DomainPolicy is what a domain demands of the sessions of its accounts.
@@ -37,8 +38,11 @@ type DomainPolicy struct {
 	EgressProxy     *string `placeholder:"URL" help:"SOCKS5 proxy that its sessions go through: socks5://HOST:PORT. Empty: none."`
 	EgressSource    *string `placeholder:"ADDR" help:"Address of the workers' hosts that its sessions come from. Empty: the system's choice."`
 
-	MailboxDestination *string `placeholder:"DEST" help:"Where mail for mailbox paths (--forward-to alice@example.com/Imported) is handed over. Empty: the global one."`
-	Postmaster         *string `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
+	MailboxDestination         *string `placeholder:"DEST" help:"Where mail for mailbox paths (--forward-to alice@example.com/Imported) is handed over. Empty: the global one."`
+	DestinationUsername        *string `placeholder:"NAME" help:"User name that its destination is signed in to with; its password comes from --destination-password-file or --destination-password-stdin. Empty: nobody signs in."`
+	MailboxDestinationUsername *string `placeholder:"NAME" help:"The same for its mailbox destination."`
+
+	Postmaster *string `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
 }
 
 func (p *DomainPolicy) named() bool { return *p != DomainPolicy{} }
@@ -55,6 +59,8 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	change(&d.EgressSource, p.EgressSource)
 	change(&d.MailboxDestination, p.MailboxDestination)
 	change(&d.Postmaster, p.Postmaster)
+	change(&d.DestinationUsername, p.DestinationUsername)
+	change(&d.MailboxDestinationUsername, p.MailboxDestinationUsername)
 }
 
 // Help explains destinations.
@@ -68,13 +74,17 @@ Example:
 
 // Run adds the domain.
 func (c *DomainPutCmd) Run(ctx context.Context, env *Env) error {
+	d := &mailferryv1.Domain{Name: c.Name, Destination: c.Destination}
+	c.DomainPolicy.apply(d)
+	req := &mailferryv1.PutDomainRequest{Domain: d, Create: true}
+	if err := c.DestinationLogin.read(env, &req.DestinationPassword, &req.MailboxDestinationPassword); err != nil {
+		return err
+	}
 	to, err := c.dial(env)
 	if err != nil {
 		return err
 	}
-	d := &mailferryv1.Domain{Name: c.Name, Destination: c.Destination}
-	c.DomainPolicy.apply(d)
-	res, err := to.fleet.PutDomain(ctx, &mailferryv1.PutDomainRequest{Domain: d, Create: true})
+	res, err := to.fleet.PutDomain(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -92,13 +102,18 @@ type DomainEditCmd struct {
 	Name        string  `arg:"" help:"The domain."`
 	Destination *string `placeholder:"DEST" help:"Where its mail is handed over; empty for the global destination."`
 
-	DomainPolicy `embed:""`
+	DomainPolicy     `embed:""`
+	DestinationLogin `embed:""`
 }
 
 // Run changes the domain at the revision it was read at.
 func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
-	if c.Destination == nil && !c.DomainPolicy.named() {
+	if c.Destination == nil && !c.DomainPolicy.named() && !c.DestinationLogin.given() {
 		return usage("domain %s: nothing to change is named; see 'mailferry domain edit --help'", c.Name)
+	}
+	req := &mailferryv1.PutDomainRequest{}
+	if err := c.DestinationLogin.read(env, &req.DestinationPassword, &req.MailboxDestinationPassword); err != nil {
+		return err
 	}
 	to, err := c.dial(env)
 	if err != nil {
@@ -116,14 +131,16 @@ func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
 			d.Destination = *c.Destination
 		}
 		c.DomainPolicy.apply(d)
-		res, err := to.fleet.PutDomain(ctx, &mailferryv1.PutDomainRequest{Domain: d})
+		req.Domain = d
+		res, err := to.fleet.PutDomain(ctx, req)
 		if err != nil {
 			return err
 		}
 		if c.JSON {
 			return printJSON(env.Stdout, res.GetDomain())
 		}
-		_, _ = fmt.Fprintf(env.Stdout, "changed domain %s\n", d.GetName())
+		_, _ = fmt.Fprintf(env.Stdout, "changed domain %s%s%s\n", d.GetName(), dropped(d.GetDestinationUsername(), res.GetDomain().GetDestinationUsername()),
+			dropped(d.GetMailboxDestinationUsername(), res.GetDomain().GetMailboxDestinationUsername()))
 		return nil
 	}
 	return &failure{"not-found", fmt.Sprintf("domain %s does not exist", c.Name), "see 'mailferry domain list', or add it with 'mailferry domain add'"}
@@ -152,9 +169,9 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 			}
 			continue
 		}
-		dest := cmp.Or(d.GetDestination(), "(global)")
+		dest := cmp.Or(d.GetDestination(), "(global)") + asUser(d.GetDestinationUsername())
 		if m := d.GetMailboxDestination(); m != "" {
-			dest += ", mailbox paths: " + m
+			dest += ", mailbox paths: " + m + asUser(d.GetMailboxDestinationUsername())
 		}
 		if pm := d.GetPostmaster(); pm != "" {
 			dest += ", refused: " + pm
@@ -176,6 +193,14 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 		t.Render()
 	}
 	return nil
+}
+
+// asUser says who signs in, "" for nobody.
+func asUser(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " as " + name
 }
 
 // egressOf says how sessions of a domain leave the house, "" for as all do.

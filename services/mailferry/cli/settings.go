@@ -45,7 +45,8 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 	}
 	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest,
 		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"),
-		"mailbox_destination", s.GetMailboxDestination(), "postmaster", s.GetPostmaster())
+		"destination_username", s.GetDestinationUsername(), "mailbox_destination", s.GetMailboxDestination(),
+		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster())
 	return nil
 }
 
@@ -53,7 +54,9 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, postmaster=ADDRESS."`
+	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS."`
+
+	DestinationLogin `embed:""`
 }
 
 // Help explains the settings.
@@ -61,7 +64,11 @@ func (*SettingsSetCmd) Help() string {
 	return `  interval      how often accounts without an interval of their own are fetched
   pop3_locking  on: one session per remote mailbox in the whole fleet; off: one per account
   destination   where mail of domains without a destination of their own is handed over
+  destination_username  user name that destination is signed in to with; its password comes from
+                --destination-password-file or --destination-password-stdin, and is dropped with the user name
+                when the destination changes; empty: nobody signs in
   mailbox_destination  where mail for mailbox paths (--forward-to alice@example.com/Imported) is handed over
+  mailbox_destination_username  the same for mailbox_destination
   postmaster    who gets what every recipient refused for good; empty: it is kept for 'mailferry dead list'
   require_tls   on: nobody signs in at a remote server without TLS
   remote_deletion  off: nothing is deleted or moved at any remote server, from the next batch on
@@ -80,6 +87,12 @@ func (c *SettingsSetCmd) Run(ctx context.Context, env *Env) error {
 		if err := assign(req, a); err != nil {
 			return err
 		}
+	}
+	if len(c.Assign) == 0 && !c.DestinationLogin.given() {
+		return usage("nothing to change is named; see 'mailferry settings set --help'")
+	}
+	if err := c.DestinationLogin.read(env, &req.DestinationPassword, &req.MailboxDestinationPassword); err != nil {
+		return err
 	}
 	to, err := c.dial(env)
 	if err != nil {
@@ -116,10 +129,14 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		req.EgressPorts = &value
 	case "mailbox_destination":
 		req.MailboxDestination = &value
+	case "destination_username":
+		req.DestinationUsername = &value
+	case "mailbox_destination_username":
+		req.MailboxDestinationUsername = &value
 	case "postmaster":
 		req.Postmaster = &value
 	default:
-		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls, remote_deletion, egress_ports, mailbox_destination and postmaster", name)
+		return usage("there is no setting %q: there are interval, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username and postmaster", name)
 	}
 	return nil
 }
