@@ -1,12 +1,15 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"strconv"
+	"sync"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 )
@@ -65,8 +68,11 @@ func decodeIMAP(s string) (string, bool) {
 }
 
 func imapRaw(box [4]byte, validity, uid uint32) string {
-	b := binary.BigEndian.AppendUint32(box[:], validity)
-	return string(binary.BigEndian.AppendUint32(b, uid))
+	var b [12]byte
+	copy(b[:], box[:])
+	binary.BigEndian.PutUint32(b[4:], validity)
+	binary.BigEndian.PutUint32(b[8:], uid)
+	return string(b[:])
 }
 
 // keyOf is the token form of a raw key of 7 or 12 bytes; "" for anything else.
@@ -119,10 +125,13 @@ func (k Key) raw() string {
 }
 
 // Keyer makes message keys with the installation key, so that nobody can choose unique-ids that collide.
-type Keyer struct{ secret []byte }
+type Keyer struct{ macs sync.Pool }
 
 // NewKeyer returns the keyer of an installation key.
-func NewKeyer(secret []byte) *Keyer { return &Keyer{secret: append([]byte(nil), secret...)} }
+func NewKeyer(secret []byte) *Keyer {
+	secret = bytes.Clone(secret)
+	return &Keyer{sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}}
+}
 
 // ID identifies the installation key without telling it; it belongs into Config.KeyID.
 func (k *Keyer) ID() string { return hex.EncodeToString(k.sum("id", nil)[:8]) }
@@ -150,7 +159,9 @@ func (k *Keyer) IMAP(mailbox string, validity, uid uint32) Key {
 }
 
 func (k *Keyer) sum(use string, data []byte) []byte {
-	h := hmac.New(sha256.New, k.secret)
+	h, _ := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(h)
+	h.Reset()
 	h.Write([]byte(use))
 	h.Write([]byte{0})
 	h.Write(data)

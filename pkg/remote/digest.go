@@ -8,7 +8,8 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"strings"
+	"sync"
+	"unicode/utf8"
 )
 
 // HeaderReader is a session that can read the header of a message without its body.
@@ -33,6 +34,7 @@ var ErrAnonymous = errors.New("remote: the header does not tell the message from
 // "From ". A size as listed is no part of it: it changes with these fields, and with compression.
 func HeaderDigest(r io.Reader) ([]byte, error) {
 	d := newDigest(r)
+	defer d.free()
 	if err := d.header(); err != nil {
 		return nil, err
 	}
@@ -46,6 +48,7 @@ func HeaderDigest(r io.Reader) ([]byte, error) {
 // same name whichever way it was read, or the digest of all of it, less the fields that are left out there.
 func MessageDigest(r io.Reader) ([]byte, error) {
 	d := newDigest(r)
+	defer d.free()
 	if err := d.header(); err != nil {
 		return nil, err
 	}
@@ -65,6 +68,7 @@ func MessageDigest(r io.Reader) ([]byte, error) {
 // [ErrAnonymous] says that the header is not enough.
 func Identity(r io.Reader) (sum []byte, weak bool, err error) {
 	d := newDigest(r)
+	defer d.free()
 	if err := d.header(); err != nil {
 		return nil, false, err
 	}
@@ -85,7 +89,26 @@ type digest struct {
 	id                      bool // a Message-ID
 }
 
-func newDigest(r io.Reader) *digest { return &digest{r: bufio.NewReader(r), h: sha256.New()} }
+// digests keeps the buffers of digests: every message that is fetched takes one for a moment.
+var digests = sync.Pool{New: func() any { return &digest{r: bufio.NewReader(nil), h: sha256.New()} }}
+
+func newDigest(r io.Reader) *digest {
+	d, _ := digests.Get().(*digest)
+	d.r.Reset(r)
+	d.h.Reset()
+	d.received, d.odd, d.complete, d.id = false, false, false, false
+	return d
+}
+
+// free gives the buffers back, but for those that an odd header made large.
+func (d *digest) free() {
+	if cap(d.line)+cap(d.field) > 16<<10 {
+		d.line, d.field = nil, nil
+	}
+	d.field = d.field[:0]
+	d.r.Reset(nil)
+	digests.Put(d)
+}
 
 func (d *digest) named() bool { return d.complete && d.received && !d.odd }
 
@@ -138,11 +161,11 @@ func (d *digest) flush() {
 		return
 	}
 	name, value, ok := bytes.Cut(d.field, []byte(":"))
-	name = bytes.ToLower(bytes.TrimRight(name, " \t"))
-	d.field = d.field[:0]
+	defer func() { d.field = d.field[:0] }()
+	name = lower(bytes.TrimRight(name, " \t"))
 	if !ok || len(name) == 0 || bytes.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		d.odd = true
-	} else if volatile(string(name)) {
+	} else if volatile(name) {
 		return
 	}
 	switch string(name) {
@@ -153,15 +176,50 @@ func (d *digest) flush() {
 	}
 	d.h.Write(name)
 	d.h.Write([]byte(":"))
-	d.h.Write(bytes.Join(bytes.Fields(value), []byte(" ")))
-	d.h.Write([]byte("\n"))
+	d.h.Write(append(unfold(value), '\n'))
 }
 
-func volatile(name string) bool {
-	switch name {
+// lower is bytes.ToLower in place where name is ASCII.
+func lower(name []byte) []byte {
+	for _, c := range name {
+		if c >= utf8.RuneSelf {
+			return bytes.ToLower(name)
+		}
+	}
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			name[i] = c + ('a' - 'A')
+		}
+	}
+	return name
+}
+
+// unfold makes one blank of each run of white space within value, and none at its ends; in place where value is ASCII.
+func unfold(value []byte) []byte {
+	n := 0
+	for i, c := range value {
+		switch {
+		case c >= utf8.RuneSelf:
+			return bytes.Join(bytes.Fields(append(value[:n:n], value[i:]...)), []byte(" "))
+		case c != ' ' && (c < '\t' || c > '\r'):
+			value[n] = c
+			n++
+		case n > 0 && value[n-1] != ' ':
+			value[n] = ' '
+			n++
+		}
+	}
+	if n > 0 && value[n-1] == ' ' {
+		n--
+	}
+	return value[:n]
+}
+
+func volatile(name []byte) bool {
+	switch string(name) {
 	case "return-path", "status", "x-status", "x-keywords", "x-imap", "x-imapbase", "content-length", "lines",
 		"x-yahoo-newman-property":
 		return true
 	}
-	return strings.HasPrefix(name, "x-uid")
+	return bytes.HasPrefix(name, []byte("x-uid"))
 }

@@ -33,7 +33,7 @@ const maxToken = 255
 // of RFC 5321 §4.4. Lines are folded and ASCII only; whatever cannot stand in a part becomes a
 // hyphen, so that no part can end its line.
 func Trace(t TraceInfo) []byte {
-	var b folder
+	b := folder{make([]byte, 0, 512)}
 	b.line("X-Mailferry:", "account="+token(t.AccountUID)+";", "key="+token(t.Key))
 	if t.Tier != "" {
 		route := []string{"tier=" + token(t.Tier)}
@@ -42,7 +42,7 @@ func Trace(t TraceInfo) []byte {
 		}
 		b.line("X-Mailferry-Route:", route...)
 	}
-	words := []string{}
+	words := make([]string, 0, 10)
 	if t.RemoteHost != "" {
 		words = append(words, "from", domain(t.RemoteHost))
 	}
@@ -98,15 +98,24 @@ func domain(s string) string {
 
 // only cuts s and puts a hyphen for all but letters, digits, hyphens and the marks in also.
 func only(s, also string) string {
-	out := []byte(s[:min(len(s), maxToken)])
-	for i, c := range out {
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && c != '-' && strings.IndexByte(also, c) < 0 {
-			out[i] = '-'
-		}
-	}
-	if len(out) == 0 {
+	s = s[:min(len(s), maxToken)]
+	if s == "" {
 		return "unknown"
 	}
-	return string(out)
+	var out []byte // once it differs from s
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if letter || '0' <= c && c <= '9' || c == '-' || strings.IndexByte(also, c) >= 0 {
+			continue
+		}
+		if out == nil {
+			out = []byte(s)
+		}
+		out[i] = '-'
+	}
+	if out != nil {
+		return string(out)
+	}
+	return s
 }

@@ -138,7 +138,7 @@ func (h *handover) commit(ctx context.Context) {
 	killpoint.Reach("delivery.committed")
 	h.d.metrics.done(h.route)
 	h.d.metrics.seconds.Observe(time.Since(h.p.GetFetchedAt().AsTime()).Seconds())
-	_ = h.d.Transit.SendReceipt(h.p.GetAccountUid(), h.p.GetKey())
+	h.d.receipts.send(h.p.GetAccountUid(), h.p.GetKey())
 	killpoint.Reach("delivery.receipt")
 	h.ack(ctx)
 	h.log.Debug("delivered", zap.Int64("size", h.p.GetSize()))

@@ -80,6 +80,7 @@ type Delivery struct {
 	accounts *accounts
 	dests    *destinations
 	running  sync.WaitGroup
+	receipts *receipts
 	holder   string
 }
 
@@ -92,13 +93,14 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 	}
 	return &Delivery{
 		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), intake: intake, accounts: newAccounts(d.Directory),
-		dests: newDestinations(cfg, d.Vault), holder: rand.Text(),
+		dests: newDestinations(cfg, d.Vault), receipts: newReceipts(d.Transit), holder: rand.Text(),
 	}, nil
 }
 
 // Run hands messages over until ctx ends, and returns when every hand-over has returned.
 func (d *Delivery) Run(ctx context.Context) error {
 	defer d.dests.close()
+	defer d.receipts.flush()
 	sweeping, stop := context.WithCancel(ctx)
 	swept := make(chan struct{})
 	go func() {

@@ -39,15 +39,23 @@ func (h *headed) Read(p []byte) (int, error) {
 	if h.done {
 		return n, err
 	}
-	from := max(0, len(h.head)-3)
-	h.head = append(h.head, p[:n]...)
-	late := h.head[from:]
-	h.done = err != nil || len(h.head) >= maxHead || bytes.Contains(late, []byte("\n\r\n")) || bytes.Contains(late, []byte("\n\n"))
+	from, head := max(0, len(h.head)-3), p[:n]
+	if len(h.head) > 0 {
+		head = append(h.head, head...)
+	}
+	h.done = err != nil || len(head) >= maxHead || ended(head[from:])
 	if h.done {
-		h.found(h.head)
+		h.found(head)
 		h.head = nil
+	} else {
+		h.head = append(h.head[:0], head...)
 	}
 	return n, err
+}
+
+// ended says that there is an empty line.
+func ended(late []byte) bool {
+	return bytes.Contains(late, []byte("\n\r\n")) || bytes.Contains(late, []byte("\n\n"))
 }
 
 // probed is what the header of a listed message says.
