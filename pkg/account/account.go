@@ -136,9 +136,12 @@ type Account struct {
 	// Recipients says who gets the messages, Rules where they go instead.
 	Recipients Recipients
 	Rules      []Rule
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
-	Revision   uint64 // of the record in the directory, not part of it
+	// Notify mails a notice to the owner when the account's state changes: to NotifyTo, "" for the address of ForwardTo.
+	Notify    bool
+	NotifyTo  string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Revision  uint64 // of the record in the directory, not part of it
 }
 
 // PerDay says whether there is a limit of a day.
@@ -271,6 +274,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay, Oversize: oversizes[a.Oversize],
 		Mailboxes: a.Mailboxes, ExcludeMailboxes: a.ExcludeMailboxes,
 		Push: a.Push, Recipients: a.Recipients.proto(), Rules: RulesProto(a.Rules),
+		Notify: a.Notify, NotifyTo: a.NotifyTo,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -301,6 +305,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(), Oversize: wordOf(oversizes, p.GetOversize()),
 		Mailboxes: p.GetMailboxes(), ExcludeMailboxes: p.GetExcludeMailboxes(),
 		Push: p.GetPush(), Recipients: recipientsFromProto(p.GetRecipients()), Rules: RulesFromProto(p.GetRules()),
+		Notify: p.GetNotify(), NotifyTo: p.GetNotifyTo(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

@@ -32,6 +32,7 @@ type Domain struct {
 	Rules []account.Rule
 	// Login at Destination, and MailboxLogin at MailboxDestination.
 	Login, MailboxLogin Login
+	Notify
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -87,6 +88,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		LocalDomains: dom.LocalDomains, AliasDomains: dom.AliasDomains, Rules: account.RulesProto(dom.Rules),
 		DestinationUsername: dom.Login.Username, SealedDestinationPassword: []byte(dom.Login.Sealed),
 		MailboxDestinationUsername: dom.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(dom.MailboxLogin.Sealed),
+		WebhookUrl: dom.WebhookURL, SealedWebhookSecret: []byte(dom.SealedWebhookSecret), NotifyAdmin: dom.NotifyAdmin,
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -138,6 +140,8 @@ func readDomain(e entry) (Domain, error) {
 		LocalDomains: p.GetLocalDomains(), AliasDomains: p.GetAliasDomains(), Rules: account.RulesFromProto(p.GetRules()),
 		Login:        Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())},
 		MailboxLogin: Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())},
+		Revision:     e.revision,
+		Notify:       Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()},
 		Revision:     e.revision,
 	}, nil
 }

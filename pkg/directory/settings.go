@@ -30,6 +30,7 @@ type Settings struct {
 	MailboxDestination, Postmaster string
 	// Login at Destination, and MailboxLogin at MailboxDestination.
 	Login, MailboxLogin Login
+	Notify
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -80,6 +81,7 @@ func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 		DestinationUsername: s.Login.Username, SealedDestinationPassword: []byte(s.Login.Sealed),
 		MailboxDestinationUsername: s.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(s.MailboxLogin.Sealed),
+		WebhookUrl: s.WebhookURL, SealedWebhookSecret: []byte(s.SealedWebhookSecret), NotifyAdmin: s.NotifyAdmin,
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -119,6 +121,7 @@ func readSettings(e *entry) (Settings, error) {
 	s.MailboxDestination, s.Postmaster = p.GetMailboxDestination(), p.GetPostmaster()
 	s.Login = Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())}
 	s.MailboxLogin = Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())}
+	s.Notify = Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()}
 	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil

@@ -82,7 +82,7 @@ func run(ctx context.Context, c redis.Scripter, src string, shard int, args ...a
 
 func keys(shard int) []string {
 	tag := "ferry:due:{" + strconv.Itoa(shard) + "}"
-	return []string{tag + ":at", tag + ":entry"}
+	return []string{tag + ":at", tag + ":entry", tag + ":told"}
 }
 
 // ShardOf returns the shard of an account, 0 to Shards-1.
@@ -111,15 +111,25 @@ func (x *Index) Remove(ctx context.Context, uid string) error {
 	_, err := x.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZRem(ctx, k[0], uid)
 		p.HDel(ctx, k[1], uid)
+		p.HDel(ctx, k[2], uid)
 		return nil
 	})
 	return fault.Wrap(fault.Internal, "due remove", err)
 }
 
+// Settled is what an account has come to after a run.
+type Settled struct {
+	// Failures in a row, and since when.
+	Failures     int
+	FailingSince time.Time
+	// Told is what [Index.SetTold] was called with last, "" if it never was.
+	Told string
+}
+
 // Settle records how a run of the account ended at the time now. A failure that counts raises Failures; the
 // next scheduled run is put off to notBefore where that is later than what was planned. An account that
 // has no entry is passed over.
-func (x *Index) Settle(ctx context.Context, uid string, kind fault.Kind, notBefore, now time.Time) error {
+func (x *Index) Settle(ctx context.Context, uid string, kind fault.Kind, notBefore, now time.Time) (Settled, error) {
 	counts := 0
 	if kind.Verdict().Counts && kind != fault.None {
 		counts = 1
@@ -128,8 +138,24 @@ func (x *Index) Settle(ctx context.Context, uid string, kind fault.Kind, notBefo
 	if kind == fault.None {
 		clears = 1
 	}
-	err := run(ctx, x.rdb, settleLua, ShardOf(uid), uid, int(kind), counts, clears, millis(notBefore), millis(now)).Err()
-	return fault.Wrap(fault.Internal, "due settle", err)
+	const op = "due settle"
+	out, err := run(ctx, x.rdb, settleLua, ShardOf(uid), uid, int(kind), counts, clears, millis(notBefore), millis(now)).StringSlice()
+	if err != nil || len(out) != 3 {
+		return Settled{}, fault.Wrap(fault.Internal, op, err)
+	}
+	fails, err1 := strconv.Atoi(out[0])
+	since, err2 := strconv.ParseInt(out[1], 10, 64)
+	return Settled{Failures: fails, FailingSince: fromMillis(since), Told: out[2]}, fault.Wrap(fault.Internal, op, errors.Join(err1, err2))
+}
+
+// SetTold keeps what the owner of an account was told of it; the word is the caller's own. Unlike the failures it outlives
+// an edit.
+func (x *Index) SetTold(ctx context.Context, uid, told string) error {
+	k := keys(ShardOf(uid))[2]
+	if told == "" {
+		return fault.Wrap(fault.Internal, "due told", x.rdb.HDel(ctx, k, uid).Err())
+	}
+	return fault.Wrap(fault.Internal, "due told", x.rdb.HSet(ctx, k, uid, told).Err())
 }
 
 // Hasten makes the next scheduled run of the account due at the time at, unless it is due before. An account

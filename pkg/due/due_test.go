@@ -141,7 +141,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		if err := x.Settle(ctx, "a", fault.Auth, later, now.Add(time.Duration(i)*time.Second)); err != nil {
+		if _, err := x.Settle(ctx, "a", fault.Auth, later, now.Add(time.Duration(i)*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	if err != nil || !at.Equal(later) || e.Failures != 2 || e.Kind != fault.Auth || !e.FailingSince.Equal(now) || !e.NotBefore.Equal(later) {
 		t.Errorf("after two failures: %+v due %v, %v", e, at, err)
 	}
-	if err := x.Settle(ctx, "a", fault.InUse, now, now); err != nil {
+	if _, err := x.Settle(ctx, "a", fault.InUse, now, now); err != nil {
 		t.Fatal(err)
 	}
 	if e, _, _ := x.Get(ctx, "a"); e.Failures != 2 || e.Kind != fault.InUse {
@@ -178,7 +178,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	if e, at, _ := x.Get(ctx, "a"); !at.Equal(soon) || e.Failures != 0 || !e.NotBefore.IsZero() {
 		t.Errorf("after an edit: %+v due %v", e, at)
 	}
-	if err := x.Settle(ctx, "a", fault.None, time.Time{}, now); err != nil {
+	if _, err := x.Settle(ctx, "a", fault.None, time.Time{}, now); err != nil {
 		t.Fatal(err)
 	}
 	if e, _, _ := x.Get(ctx, "a"); e.Kind != fault.None || !e.FailingSince.IsZero() || !e.LastRun.Equal(now) {
@@ -190,7 +190,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	if _, _, err := x.Get(ctx, "a"); !errors.Is(err, due.ErrNotFound) {
 		t.Errorf("after removal: %v", err)
 	}
-	if err := x.Settle(ctx, "a", fault.Auth, later, now); err != nil {
+	if _, err := x.Settle(ctx, "a", fault.Auth, later, now); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := x.Get(ctx, "a"); !errors.Is(err, due.ErrNotFound) {
@@ -276,4 +276,45 @@ func TestMoveIsForTheAccountAsItWas(t *testing.T) {
 	idle.Active = false
 	put(idle)
 	moves(9, false, time.Time{})
+}
+
+// TestToldOutlivesEditsAndRuns keeps what was told of an account until it is told otherwise, or the account is gone.
+func TestToldOutlivesEditsAndRuns(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	now := time.Now().Truncate(time.Millisecond)
+	settle := func(kind fault.Kind, want due.Settled) {
+		t.Helper()
+		if got, err := x.Settle(ctx, "a", kind, now, now); err != nil || got.Failures != want.Failures || got.Told != want.Told || got.FailingSince.IsZero() != (want.Failures == 0) {
+			t.Errorf("settled %v: %+v, %v; want %+v", kind, got, err, want)
+		}
+	}
+	told := func(s string) {
+		t.Helper()
+		if err := x.SetTold(ctx, "a", s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(fault.Auth, due.Settled{}) // nobody
+	if err := x.Put(ctx, entry("a", 1), now); err != nil {
+		t.Fatal(err)
+	}
+	settle(fault.Auth, due.Settled{Failures: 1})
+	told("failing|x")
+	settle(fault.InUse, due.Settled{Failures: 1, Told: "failing|x"})
+	if err := x.Put(ctx, entry("a", 2), now); err != nil { // an edit
+		t.Fatal(err)
+	}
+	settle(fault.None, due.Settled{Told: "failing|x"})
+	told("")
+	settle(fault.Auth, due.Settled{Failures: 1})
+	told("failing|y")
+	if err := x.Remove(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Put(ctx, entry("a", 3), now); err != nil {
+		t.Fatal(err)
+	}
+	settle(fault.None, due.Settled{})
 }

@@ -1,7 +1,7 @@
--- KEYS: at, entry. ARGV: uid, kind, counts, clears, not-before (ms), now (ms).
+-- KEYS: at, entry, told. ARGV: uid, kind, counts, clears, not-before (ms), now (ms).
 local uid = ARGV[1]
 local raw = redis.call('HGET', KEYS[2], uid)
-if not raw then return 0 end
+if not raw then return {} end
 local head, nb, _, fails, since, _, tail =
   string.match(raw, '^(%d+|%d|%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
 nb = ARGV[5]
@@ -14,4 +14,4 @@ end
 redis.call('HSET', KEYS[2], uid, string.format('%s|%s|%s|%s|%s|%s|%s', head, nb, ARGV[2], fails, since, ARGV[6], tail))
 local at = redis.call('ZSCORE', KEYS[1], uid)
 if at and tonumber(at) < tonumber(nb) then redis.call('ZADD', KEYS[1], nb, uid) end
-return 1
+return {fails, since, redis.call('HGET', KEYS[3], uid) or ''}

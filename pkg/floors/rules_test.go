@@ -35,8 +35,8 @@ type owner struct {
 
 var owners = []owner{
 	{"github.com/nats-io/nats.go", []string{
-		"pkg/directory", "pkg/queue", "pkg/transit",
-		"pkg/jsapi",          // how these three call it
+		"pkg/directory", "pkg/queue", "pkg/transit", "pkg/notice",
+		"pkg/jsapi",          // how these four call it
 		"pkg/daemon",         // opens the connection
 		"services/mailferry", // hands it to the rooms
 	}, "who else wants a message asks a room for it"},

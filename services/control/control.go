@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -34,7 +35,9 @@ type Deps struct {
 	Vault     Vault
 	// Consents may be nil: no account signs in with OAuth 2.0 then.
 	Consents Consents
-	Log      *zap.Logger
+	// WebhookAllowed says why the webhook of a domain may not go to an address; nil: it may.
+	WebhookAllowed func(netip.AddrPort) error
+	Log            *zap.Logger
 	// Tokens admit a caller; at least one, each of at least 16 bytes.
 	Tokens []string
 	// Checks are the parts the fleet stands on, by name, for the status.

@@ -101,6 +101,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		MailboxDestination: d.MailboxDestination, Postmaster: d.Postmaster,
 		LocalDomains: d.LocalDomains, AliasDomains: d.AliasDomains, Rules: account.RulesProto(d.Rules),
 		DestinationUsername: d.Login.Username, MailboxDestinationUsername: d.MailboxLogin.Username,
+		WebhookUrl: d.WebhookURL, NotifyAdmin: d.NotifyAdmin,
 	}
 }
 
@@ -174,6 +175,8 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 		d.Revision = there.Revision
 	}
 	if err := s.domainLogins(&d, there, req); err != nil {
+	want := directory.Notify{WebhookURL: req.GetDomain().GetWebhookUrl(), SealedWebhookSecret: there.SealedWebhookSecret, NotifyAdmin: req.GetDomain().GetNotifyAdmin()}
+	if d.Notify, err = s.notifyOf(want, req.WebhookSecret, name); err != nil {
 		return nil, err
 	}
 	d, err = s.Directory.PutDomain(ctx, d)
@@ -236,6 +239,7 @@ func protoSettings(s directory.Settings) *mailferryv1.Settings {
 		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 		DestinationUsername: s.Login.Username, MailboxDestinationUsername: s.MailboxLogin.Username,
+		WebhookUrl: s.WebhookURL, NotifyAdmin: s.NotifyAdmin,
 	}
 }
 
@@ -277,6 +281,15 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 			set.Interval = req.GetInterval().AsDuration()
 		}
 		return s.settingsLogins(set, there, req)
+		if req.WebhookUrl != nil {
+			set.WebhookURL = req.GetWebhookUrl()
+		}
+		if req.NotifyAdmin != nil {
+			set.NotifyAdmin = req.GetNotifyAdmin()
+		}
+		var err error
+		set.Notify, err = s.notifyOf(set.Notify, req.WebhookSecret, "")
+		return err
 	})
 	if err != nil {
 		return nil, asError("settings", err)

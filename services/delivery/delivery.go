@@ -12,7 +12,9 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/notice"
 	"github.com/mailferry/mailferry/pkg/transit"
+	"github.com/mailferry/mailferry/pkg/vault"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -64,6 +66,13 @@ type Deps struct {
 	Vault     Vault
 	Log       *zap.Logger
 	Metrics   prometheus.Registerer
+	Notices   *notice.Notices
+	Vault     *vault.Vault
+	// DomainHooks post webhooks of domains, within bounds that they cannot choose, and FleetHooks that of the settings.
+	DomainHooks, FleetHooks *notice.Poster
+
+	Log     *zap.Logger
+	Metrics prometheus.Registerer
 }
 
 // Vault is what delivery needs of the vault.
@@ -107,9 +116,15 @@ func (d *Delivery) Run(ctx context.Context) error {
 		defer close(swept)
 		d.sweepLoop(sweeping)
 	}()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		d.tellAll(sweeping)
+	}()
 	defer func() {
 		stop()
 		<-swept
+		<-told
 	}()
 	handlers, pulling := errgroup.WithContext(ctx) // an error stops the pulling, no hand-over
 	for range d.cfg.Handlers {

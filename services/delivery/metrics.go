@@ -11,6 +11,7 @@ type metrics struct {
 	uncertain  prometheus.Counter
 	unrecorded prometheus.Counter
 	seconds    prometheus.Histogram
+	notices    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -29,11 +30,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mailferry_delivery_unrecorded_total", Help: "Messages accepted whose UID index was gone: a copy more may follow.",
 		}),
+		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mailferry_delivery_notices_total", Help: "Attempts to send a notice, by channel and outcome: sent, failed (it is tried again), dropped.",
+		}, []string{"channel", "outcome"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "mailferry_delivery_seconds", Help: "Time from being fetched to being accepted.", Buckets: prometheus.ExponentialBuckets(0.005, 3, 14),
 		}),
 	}
-	reg.MustRegister(m.messages, m.tiers, m.uncertain, m.unrecorded, m.seconds)
+	reg.MustRegister(m.messages, m.tiers, m.uncertain, m.unrecorded, m.seconds, m.notices)
 	return m
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/notice"
 	"github.com/mailferry/mailferry/pkg/oauth"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/transit"
@@ -26,7 +27,8 @@ import (
 type roomFlags struct {
 	Lease time.Duration `name:"lease" env:"MAILFERRY_LEASE" default:"30s" group:"backends" help:"Life of a lock, of a delivery's lease and of an unsettled job: how soon the work of a process that died is taken over. The same in all roles."`
 
-	oauthFlags `embed:""`
+	oauthFlags  `embed:""`
+	noticeFlags `embed:""`
 }
 
 // deps are the rooms of a process, each over the connections that are opened here.
@@ -43,6 +45,7 @@ type deps struct {
 	keyer     *ledger.Keyer
 	vault     *vault.Vault
 	oauth     *oauth.Broker
+	notices   *notice.Notices
 	lease     time.Duration
 	rooms     roomFlags
 	checks    map[string]func(context.Context) error
@@ -92,6 +95,9 @@ func (d *deps) openRooms(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 		return err
 	}
 	if d.transit, err = transit.Open(ctx, nc, js, transit.Config{Replicas: replicas, AckWait: d.lease}); err != nil {
+		return err
+	}
+	if d.notices, err = notice.Open(ctx, nc, js, notice.Config{Replicas: replicas}); err != nil {
 		return err
 	}
 	d.keyer = ledger.NewKeyer(d.vault.KeySecret())

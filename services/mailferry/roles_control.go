@@ -53,7 +53,8 @@ func (a *api) Drain(ctx context.Context) error {
 func newAPI(ctx context.Context, f controlFlags, tokens []string, d *deps) (*api, error) {
 	s, err := control.New(control.Deps{
 		Directory: d.directory, Ledger: d.ledger, Queue: d.queue, Transit: d.transit, Due: d.due, Vault: d.vault, Consents: d.oauth,
-		Log: d.log.Named("control"), Tokens: tokens, Checks: d.checks,
+		WebhookAllowed: d.rooms.guard().Check,
+		Log:            d.log.Named("control"), Tokens: tokens, Checks: d.checks,
 	}, control.Config{})
 	if err != nil {
 		return nil, err

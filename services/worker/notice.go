@@ -67,11 +67,11 @@ func (r *run) publishNotice(ctx context.Context, key ledger.Key, got remote.Fetc
 	}
 	m := r.message(key, got)
 	m.Notice = true
-	return r.put(ctx, m, bytes.NewReader(notice(r.acc, key, got, head, time.Now())), got.Item, pub, f)
+	return r.put(ctx, m, bytes.NewReader(noticeOf(r.acc, key, got, head, time.Now())), got.Item, pub, f)
 }
 
-// notice is a small message that tells of a large one. Nothing of the header is taken over as it is.
-func notice(a account.Account, key ledger.Key, of remote.Fetched, head []byte, now time.Time) []byte {
+// noticeOf is a small message that tells of a large one. Nothing of the header is taken over as it is.
+func noticeOf(a account.Account, key ledger.Key, of remote.Fetched, head []byte, now time.Time) []byte {
 	h := mail.Header{}
 	if m, err := mail.ReadMessage(bytes.NewReader(append(bytes.TrimRight(head, "\r\n"), "\r\n\r\n"...))); err == nil {
 		h = m.Header

@@ -21,7 +21,7 @@ var tooLarge = account.Account{
 func readNotice(t *testing.T, head string) (mail.Header, string) {
 	t.Helper()
 	of := remote.Fetched{Item: remote.Item{Size: 123456, Mailbox: "INBOX"}}
-	raw := notice(tooLarge, "p01", of, []byte(head), time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
+	raw := noticeOf(tooLarge, "p01", of, []byte(head), time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
 	if len(raw) > noticeOctets {
 		t.Errorf("%d octets", len(raw))
 	}

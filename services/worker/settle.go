@@ -116,8 +116,11 @@ func (r *run) verdict(ctx context.Context, kind fault.Kind, err error, now time.
 			notBefore = u
 		}
 	}
-	if err := r.w.Due.Settle(ctx, r.acc.UID, kind, notBefore, now); err != nil {
-		r.log.Warn("verdict is not kept; the schedule goes on", zap.Error(err))
+	after, serr := r.w.Due.Settle(ctx, r.acc.UID, kind, notBefore, now)
+	if serr != nil {
+		r.log.Warn("verdict is not kept; the schedule goes on", zap.Error(serr))
+	} else {
+		r.tell(ctx, kind, err, after, now)
 	}
 	if kind == fault.None && r.report.Fetched > 0 && r.session.Info().Consumes {
 		// A server that drops what was read may list only a part at a time (Gmail): come back for the rest.
@@ -179,7 +182,7 @@ func (r *run) settleJob(ctx context.Context, err error, again bool) bool {
 		r.show.coalesced()
 		qerr = c.Ack(ctx)
 	case errors.Is(err, directory.ErrLost):
-		_ = r.w.Due.Settle(ctx, c.AccountUID, fault.Internal, time.Now().Add(time.Hour), time.Now())
+		_, _ = r.w.Due.Settle(ctx, c.AccountUID, fault.Internal, time.Now().Add(time.Hour), time.Now())
 		r.answer(err)
 		r.w.bury(ctx, r.log, c, err)
 	case errors.Is(err, errPoison):

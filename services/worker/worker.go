@@ -14,6 +14,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/notice"
 	"github.com/mailferry/mailferry/pkg/oauth"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/remote"
@@ -52,6 +53,8 @@ type Config struct {
 	PushGap time.Duration
 	// PushHold is how long a mailbox is watched without a run; default 30 min.
 	PushHold time.Duration
+	// Notices say when somebody is told that an account fails.
+	Notices notice.Rules
 	// Session bounds a remote session.
 	Session remote.Limits
 	// Egress opens connections to remote servers, as far as the settings and the account's domain let it.
@@ -106,6 +109,7 @@ type Deps struct {
 	Keyer     *ledger.Keyer
 	Vault     *vault.Vault
 	OAuth     *oauth.Broker
+	Notices   *notice.Notices
 	Log       *zap.Logger
 	Metrics   prometheus.Registerer
 }

@@ -909,7 +909,11 @@ type Account struct {
 	// Unset: forward_to gets everything.
 	Recipients *Recipients `protobuf:"bytes,71,opt,name=recipients,proto3" json:"recipients,omitempty"`
 	// Applied before those of the domain. At most 50.
-	Rules         []*Rule `protobuf:"bytes,72,rep,name=rules,proto3" json:"rules,omitempty"`
+	Rules []*Rule `protobuf:"bytes,72,rep,name=rules,proto3" json:"rules,omitempty"`
+	// The owner gets a mail when the account begins to fail, recovers, or passes messages over: at notify_to, or, where
+	// that is empty, at the address of forward_to.
+	Notify        bool   `protobuf:"varint,80,opt,name=notify,proto3" json:"notify,omitempty"`
+	NotifyTo      string `protobuf:"bytes,81,opt,name=notify_to,json=notifyTo,proto3" json:"notify_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1245,6 +1249,20 @@ func (x *Account) GetRules() []*Rule {
 	return nil
 }
 
+func (x *Account) GetNotify() bool {
+	if x != nil {
+		return x.Notify
+	}
+	return false
+}
+
+func (x *Account) GetNotifyTo() string {
+	if x != nil {
+		return x.NotifyTo
+	}
+	return ""
+}
+
 // Domain is a tenant of the hosting provider.
 type Domain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1281,7 +1299,13 @@ type Domain struct {
 	// Domains whose addresses stand for the same ones of this domain.
 	AliasDomains []string `protobuf:"bytes,31,rep,name=alias_domains,json=aliasDomains,proto3" json:"alias_domains,omitempty"`
 	// Rules for the mail of all its accounts, applied behind their own. At most 50.
-	Rules         []*Rule `protobuf:"bytes,32,rep,name=rules,proto3" json:"rules,omitempty"`
+	Rules []*Rule `protobuf:"bytes,32,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Notices of its accounts are posted there (HTTP), signed with a secret that is never set in an answer of the control
+	// API; unset: none.
+	WebhookUrl          string `protobuf:"bytes,40,opt,name=webhook_url,json=webhookUrl,proto3" json:"webhook_url,omitempty"`
+	SealedWebhookSecret []byte `protobuf:"bytes,41,opt,name=sealed_webhook_secret,json=sealedWebhookSecret,proto3" json:"sealed_webhook_secret,omitempty"`
+	// Address that gets a mail for each of them; empty: nobody.
+	NotifyAdmin   string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1435,6 +1459,27 @@ func (x *Domain) GetRules() []*Rule {
 	return nil
 }
 
+func (x *Domain) GetWebhookUrl() string {
+	if x != nil {
+		return x.WebhookUrl
+	}
+	return ""
+}
+
+func (x *Domain) GetSealedWebhookSecret() []byte {
+	if x != nil {
+		return x.SealedWebhookSecret
+	}
+	return nil
+}
+
+func (x *Domain) GetNotifyAdmin() string {
+	if x != nil {
+		return x.NotifyAdmin
+	}
+	return ""
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1459,8 +1504,12 @@ type Settings struct {
 	MailboxDestinationUsername       string `protobuf:"bytes,23,opt,name=mailbox_destination_username,json=mailboxDestinationUsername,proto3" json:"mailbox_destination_username,omitempty"`
 	SealedMailboxDestinationPassword []byte `protobuf:"bytes,24,opt,name=sealed_mailbox_destination_password,json=sealedMailboxDestinationPassword,proto3" json:"sealed_mailbox_destination_password,omitempty"`
 	Postmaster                       string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
-	unknownFields                    protoimpl.UnknownFields
-	sizeCache                        protoimpl.SizeCache
+	// Notices of all accounts; see Domain.
+	WebhookUrl          string `protobuf:"bytes,40,opt,name=webhook_url,json=webhookUrl,proto3" json:"webhook_url,omitempty"`
+	SealedWebhookSecret []byte `protobuf:"bytes,41,opt,name=sealed_webhook_secret,json=sealedWebhookSecret,proto3" json:"sealed_webhook_secret,omitempty"`
+	NotifyAdmin         string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -1580,6 +1629,27 @@ func (x *Settings) GetSealedMailboxDestinationPassword() []byte {
 func (x *Settings) GetPostmaster() string {
 	if x != nil {
 		return x.Postmaster
+	}
+	return ""
+}
+
+func (x *Settings) GetWebhookUrl() string {
+	if x != nil {
+		return x.WebhookUrl
+	}
+	return ""
+}
+
+func (x *Settings) GetSealedWebhookSecret() []byte {
+	if x != nil {
+		return x.SealedWebhookSecret
+	}
+	return nil
+}
+
+func (x *Settings) GetNotifyAdmin() string {
+	if x != nil {
+		return x.NotifyAdmin
 	}
 	return ""
 }
@@ -1705,7 +1775,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	" \x01(\tR\tsubfolder\x12\x12\n" +
 	"\x04copy\x18\v \x03(\tR\x04copy\x12\x18\n" +
 	"\adiscard\x18\f \x01(\bR\adiscard\x12\x1a\n" +
-	"\bcontinue\x18\r \x01(\bR\bcontinue\"\xcd\f\n" +
+	"\bcontinue\x18\r \x01(\bR\bcontinue\"\x82\r\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1758,7 +1828,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\n" +
 	"recipients\x18G \x01(\v2\x18.mailferry.v1.RecipientsR\n" +
 	"recipients\x12(\n" +
-	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xdb\x05\n" +
+	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
+	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
+	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\"\xd3\x06\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -1780,7 +1852,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"postmaster\x12#\n" +
 	"\rlocal_domains\x18\x1e \x03(\tR\flocalDomains\x12#\n" +
 	"\ralias_domains\x18\x1f \x03(\tR\faliasDomains\x12(\n" +
-	"\x05rules\x18  \x03(\v2\x12.mailferry.v1.RuleR\x05rules\"\xfd\x04\n" +
+	"\x05rules\x18  \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x1f\n" +
+	"\vwebhook_url\x18( \x01(\tR\n" +
+	"webhookUrl\x122\n" +
+	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
+	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\"\xf5\x05\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -1798,7 +1874,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"#sealed_mailbox_destination_password\x18\x18 \x01(\fR sealedMailboxDestinationPassword\x12\x1e\n" +
 	"\n" +
 	"postmaster\x180 \x01(\tR\n" +
-	"postmasterB\x12\n" +
+	"postmaster\x12\x1f\n" +
+	"\vwebhook_url\x18( \x01(\tR\n" +
+	"webhookUrl\x122\n" +
+	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
+	"\fnotify_admin\x18* \x01(\tR\vnotifyAdminB\x12\n" +
 	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +

@@ -1901,8 +1901,10 @@ type PutDomainRequest struct {
 	// what they are; for another destination they are dropped, and the user name with them.
 	DestinationPassword        *string `protobuf:"bytes,21,opt,name=destination_password,json=destinationPassword,proto3,oneof" json:"destination_password,omitempty"`
 	MailboxDestinationPassword *string `protobuf:"bytes,24,opt,name=mailbox_destination_password,json=mailboxDestinationPassword,proto3,oneof" json:"mailbox_destination_password,omitempty"`
-	unknownFields              protoimpl.UnknownFields
-	sizeCache                  protoimpl.SizeCache
+	// Secret of its webhook; unset: the one there is.
+	WebhookSecret *string `protobuf:"bytes,40,opt,name=webhook_secret,json=webhookSecret,proto3,oneof" json:"webhook_secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutDomainRequest) Reset() {
@@ -1959,6 +1961,13 @@ func (x *PutDomainRequest) GetDestinationPassword() string {
 func (x *PutDomainRequest) GetMailboxDestinationPassword() string {
 	if x != nil && x.MailboxDestinationPassword != nil {
 		return *x.MailboxDestinationPassword
+	}
+	return ""
+}
+
+func (x *PutDomainRequest) GetWebhookSecret() string {
+	if x != nil && x.WebhookSecret != nil {
+		return *x.WebhookSecret
 	}
 	return ""
 }
@@ -2183,6 +2192,9 @@ type PutSettingsRequest struct {
 	MailboxDestinationUsername *string `protobuf:"bytes,23,opt,name=mailbox_destination_username,json=mailboxDestinationUsername,proto3,oneof" json:"mailbox_destination_username,omitempty"`
 	MailboxDestinationPassword *string `protobuf:"bytes,24,opt,name=mailbox_destination_password,json=mailboxDestinationPassword,proto3,oneof" json:"mailbox_destination_password,omitempty"`
 	Postmaster                 *string `protobuf:"bytes,48,opt,name=postmaster,proto3,oneof" json:"postmaster,omitempty"`
+	WebhookUrl                 *string `protobuf:"bytes,40,opt,name=webhook_url,json=webhookUrl,proto3,oneof" json:"webhook_url,omitempty"`
+	WebhookSecret              *string `protobuf:"bytes,41,opt,name=webhook_secret,json=webhookSecret,proto3,oneof" json:"webhook_secret,omitempty"`
+	NotifyAdmin                *string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3,oneof" json:"notify_admin,omitempty"`
 	unknownFields              protoimpl.UnknownFields
 	sizeCache                  protoimpl.SizeCache
 }
@@ -2297,6 +2309,27 @@ func (x *PutSettingsRequest) GetMailboxDestinationPassword() string {
 func (x *PutSettingsRequest) GetPostmaster() string {
 	if x != nil && x.Postmaster != nil {
 		return *x.Postmaster
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetWebhookUrl() string {
+	if x != nil && x.WebhookUrl != nil {
+		return *x.WebhookUrl
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetWebhookSecret() string {
+	if x != nil && x.WebhookSecret != nil {
+		return *x.WebhookSecret
+	}
+	return ""
+}
+
+func (x *PutSettingsRequest) GetNotifyAdmin() string {
+	if x != nil && x.NotifyAdmin != nil {
+		return *x.NotifyAdmin
 	}
 	return ""
 }
@@ -2917,14 +2950,16 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x14\n" +
 	"\x12ListDomainsRequest\"E\n" +
 	"\x13ListDomainsResponse\x12.\n" +
-	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"\x91\x02\n" +
+	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"\xd0\x02\n" +
 	"\x10PutDomainRequest\x12,\n" +
 	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\x12\x16\n" +
 	"\x06create\x18\x02 \x01(\bR\x06create\x126\n" +
 	"\x14destination_password\x18\x15 \x01(\tH\x00R\x13destinationPassword\x88\x01\x01\x12E\n" +
-	"\x1cmailbox_destination_password\x18\x18 \x01(\tH\x01R\x1amailboxDestinationPassword\x88\x01\x01B\x17\n" +
+	"\x1cmailbox_destination_password\x18\x18 \x01(\tH\x01R\x1amailboxDestinationPassword\x88\x01\x01\x12*\n" +
+	"\x0ewebhook_secret\x18( \x01(\tH\x02R\rwebhookSecret\x88\x01\x01B\x17\n" +
 	"\x15_destination_passwordB\x1f\n" +
-	"\x1d_mailbox_destination_password\"A\n" +
+	"\x1d_mailbox_destination_passwordB\x11\n" +
+	"\x0f_webhook_secret\"A\n" +
 	"\x11PutDomainResponse\x12,\n" +
 	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\")\n" +
 	"\x13DeleteDomainRequest\x12\x12\n" +
@@ -2932,7 +2967,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xe0\x06\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\x8e\b\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -2950,7 +2985,11 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"postmaster\x180 \x01(\tH\n" +
 	"R\n" +
-	"postmaster\x88\x01\x01B\x0e\n" +
+	"postmaster\x88\x01\x01\x12$\n" +
+	"\vwebhook_url\x18( \x01(\tH\vR\n" +
+	"webhookUrl\x88\x01\x01\x12*\n" +
+	"\x0ewebhook_secret\x18) \x01(\tH\fR\rwebhookSecret\x88\x01\x01\x12&\n" +
+	"\fnotify_admin\x18* \x01(\tH\rR\vnotifyAdmin\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
@@ -2961,7 +3000,10 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14_mailbox_destinationB\x1f\n" +
 	"\x1d_mailbox_destination_usernameB\x1f\n" +
 	"\x1d_mailbox_destination_passwordB\r\n" +
-	"\v_postmaster\"I\n" +
+	"\v_postmasterB\x0e\n" +
+	"\f_webhook_urlB\x11\n" +
+	"\x0f_webhook_secretB\x0f\n" +
+	"\r_notify_admin\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +

@@ -38,6 +38,7 @@ type AccountAddCmd struct {
 
 	Copies      `embed:""`
 	Policy      `embed:""`
+	OwnerNotify `embed:""`
 	Mailboxes   `embed:""`
 	Certificate `embed:""`
 }
@@ -69,6 +70,7 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	c.Source.apply(&a)
 	c.Copies.apply(&a)
 	c.Policy.apply(&a)
+	c.OwnerNotify.apply(&a)
 	c.Mailboxes.apply(&a)
 	if err := c.Certificate.apply(&a); err != nil {
 		return err
@@ -240,7 +242,7 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
 		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "tls seen", seen, "certificate", certificate, "auth", authOf(a), "apop", map[bool]string{true: "yes"}[a.GetApop()],
 		"lenient dot", map[bool]string{true: "yes"}[a.GetLenientDot()],
-		"forward to", forwardOf(a), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "mailboxes", mailboxesOf(a),
+		"forward to", forwardOf(a), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "notices", notifyOf(a), "mailboxes", mailboxesOf(a),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
 		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),
 		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()),

@@ -38,6 +38,7 @@ type AccountEditCmd struct {
 
 	Copies      `embed:""`
 	Policy      `embed:""`
+	OwnerNotify `embed:""`
 	Mailboxes   `embed:""`
 	Certificate `embed:""`
 }
@@ -85,6 +86,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		c.apply(&a)
 		c.Copies.apply(&a)
 		c.Policy.apply(&a)
+		c.OwnerNotify.apply(&a)
 		c.Mailboxes.apply(&a)
 		if err := c.Certificate.apply(&a); err != nil {
 			return err
@@ -120,7 +122,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.Mailboxes.named() || c.Copies.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
+	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.OwnerNotify.named() || c.Mailboxes.named() || c.Copies.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 
 func (c *AccountEditCmd) apply(a *account.Account) {

@@ -28,6 +28,8 @@ type DomainPutCmd struct {
 
 	DomainPolicy     `embed:""`
 	DestinationLogin `embed:""`
+	DomainPolicy `embed:""`
+	Notify       `embed:""`
 }
 
 // DomainPolicy is what a domain demands of the sessions of its accounts.
@@ -84,6 +86,12 @@ func (c *DomainPutCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
+	d := &mailferryv1.Domain{Name: c.Name, Destination: c.Destination}
+	c.DomainPolicy.apply(d)
+	req := &mailferryv1.PutDomainRequest{Domain: d, Create: true}
+	if err := c.Notify.apply(req); err != nil {
+		return err
+	}
 	res, err := to.fleet.PutDomain(ctx, req)
 	if err != nil {
 		return err
@@ -104,11 +112,14 @@ type DomainEditCmd struct {
 
 	DomainPolicy     `embed:""`
 	DestinationLogin `embed:""`
+	DomainPolicy `embed:""`
+	Notify       `embed:""`
 }
 
 // Run changes the domain at the revision it was read at.
 func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
 	if c.Destination == nil && !c.DomainPolicy.named() && !c.DestinationLogin.given() {
+	if c.Destination == nil && !c.DomainPolicy.named() && !c.Notify.named() {
 		return usage("domain %s: nothing to change is named; see 'mailferry domain edit --help'", c.Name)
 	}
 	req := &mailferryv1.PutDomainRequest{}
@@ -132,6 +143,10 @@ func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
 		}
 		c.DomainPolicy.apply(d)
 		req.Domain = d
+		req := &mailferryv1.PutDomainRequest{Domain: d}
+		if err := c.Notify.apply(req); err != nil {
+			return err
+		}
 		res, err := to.fleet.PutDomain(ctx, req)
 		if err != nil {
 			return err

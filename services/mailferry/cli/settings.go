@@ -47,6 +47,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"),
 		"destination_username", s.GetDestinationUsername(), "mailbox_destination", s.GetMailboxDestination(),
 		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster())
+		"mailbox_destination", s.GetMailboxDestination(), "postmaster", s.GetPostmaster(), "webhook_url", s.GetWebhookUrl(), "notify_admin", s.GetNotifyAdmin())
 	return nil
 }
 
@@ -57,6 +58,7 @@ type SettingsSetCmd struct {
 	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS."`
 
 	DestinationLogin `embed:""`
+	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
 }
 
 // Help explains the settings.
@@ -74,6 +76,8 @@ func (*SettingsSetCmd) Help() string {
   remote_deletion  off: nothing is deleted or moved at any remote server, from the next batch on
   egress_ports  ports that accounts may point to, for instance 110,143,993,995, or with ! what they may not:
                 !25,!8000-8999; workers deny some by themselves (--egress-deny-ports)
+  webhook_url   notices of all accounts are posted there, signed with the secret in the first line of webhook_secret_file
+  notify_admin  who gets a mail for each of them
 
 Examples:
   mailferry settings set interval=5m
@@ -135,8 +139,17 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		req.MailboxDestinationUsername = &value
 	case "postmaster":
 		req.Postmaster = &value
+	case "webhook_url":
+		req.WebhookUrl = &value
+	case "webhook_secret_file":
+		secret, err := secretIn(value)
+		req.WebhookSecret = &secret
+		return err
+	case "notify_admin":
+		req.NotifyAdmin = &value
 	default:
 		return usage("there is no setting %q: there are interval, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username and postmaster", name)
+		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls, remote_deletion, egress_ports, mailbox_destination, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
 	}
 	return nil
 }
