@@ -140,7 +140,6 @@ func readDomain(e entry) (Domain, error) {
 		LocalDomains: p.GetLocalDomains(), AliasDomains: p.GetAliasDomains(), Rules: account.RulesFromProto(p.GetRules()),
 		Login:        Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())},
 		MailboxLogin: Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())},
-		Revision:     e.revision,
 		Notify:       Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()},
 		Revision:     e.revision,
 	}, nil

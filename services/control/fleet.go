@@ -175,6 +175,8 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 		d.Revision = there.Revision
 	}
 	if err := s.domainLogins(&d, there, req); err != nil {
+		return nil, err
+	}
 	want := directory.Notify{WebhookURL: req.GetDomain().GetWebhookUrl(), SealedWebhookSecret: there.SealedWebhookSecret, NotifyAdmin: req.GetDomain().GetNotifyAdmin()}
 	if d.Notify, err = s.notifyOf(want, req.WebhookSecret, name); err != nil {
 		return nil, err
@@ -280,7 +282,6 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()
 		}
-		return s.settingsLogins(set, there, req)
 		if req.WebhookUrl != nil {
 			set.WebhookURL = req.GetWebhookUrl()
 		}
@@ -288,8 +289,10 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 			set.NotifyAdmin = req.GetNotifyAdmin()
 		}
 		var err error
-		set.Notify, err = s.notifyOf(set.Notify, req.WebhookSecret, "")
-		return err
+		if set.Notify, err = s.notifyOf(set.Notify, req.WebhookSecret, ""); err != nil {
+			return err
+		}
+		return s.settingsLogins(set, there, req)
 	})
 	if err != nil {
 		return nil, asError("settings", err)

@@ -14,7 +14,6 @@ import (
 	"github.com/mailferry/mailferry/pkg/ledger"
 	"github.com/mailferry/mailferry/pkg/notice"
 	"github.com/mailferry/mailferry/pkg/transit"
-	"github.com/mailferry/mailferry/pkg/vault"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -64,10 +63,7 @@ type Deps struct {
 	Transit   *transit.Transit
 	Ledger    *ledger.Ledger
 	Vault     Vault
-	Log       *zap.Logger
-	Metrics   prometheus.Registerer
 	Notices   *notice.Notices
-	Vault     *vault.Vault
 	// DomainHooks post webhooks of domains, within bounds that they cannot choose, and FleetHooks that of the settings.
 	DomainHooks, FleetHooks *notice.Poster
 

@@ -13,6 +13,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
 	"github.com/mailferry/mailferry/pkg/notice"
+	"github.com/mailferry/mailferry/pkg/route"
 	"go.uber.org/zap"
 )
 
@@ -159,7 +160,11 @@ func (d *Delivery) mail(ctx context.Context, acc account.Account, to string, c *
 	if err != nil {
 		return err
 	}
-	dest, err := d.dests.get(name)
+	at, err := d.accounts.site(ctx, acc.Domain, route.Leg{Destination: name, To: []string{to}})
+	if err != nil {
+		return err
+	}
+	dest, err := d.dests.get(at)
 	if err != nil {
 		return err
 	}

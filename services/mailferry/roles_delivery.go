@@ -29,7 +29,6 @@ func (c *deliveryCmd) Run(t *terminal) error {
 func deliveryPart(ctx context.Context, f deliveryFlags, d *deps) (daemon.Part, error) {
 	domainHooks, fleetHooks := d.rooms.posters()
 	one, err := delivery.New(ctx, delivery.Deps{
-		Directory: d.directory, Transit: d.transit, Ledger: d.ledger, Vault: d.vault,
 		Directory: d.directory, Transit: d.transit, Ledger: d.ledger, Notices: d.notices, Vault: d.vault, DomainHooks: domainHooks, FleetHooks: fleetHooks,
 		Log: d.log.Named("delivery"), Metrics: d.p.health.Registry(),
 	}, delivery.Config{

@@ -28,8 +28,7 @@ type DomainPutCmd struct {
 
 	DomainPolicy     `embed:""`
 	DestinationLogin `embed:""`
-	DomainPolicy `embed:""`
-	Notify       `embed:""`
+	Notify           `embed:""`
 }
 
 // DomainPolicy is what a domain demands of the sessions of its accounts.
@@ -82,14 +81,11 @@ func (c *DomainPutCmd) Run(ctx context.Context, env *Env) error {
 	if err := c.DestinationLogin.read(env, &req.DestinationPassword, &req.MailboxDestinationPassword); err != nil {
 		return err
 	}
-	to, err := c.dial(env)
-	if err != nil {
+	if err := c.Notify.apply(req); err != nil {
 		return err
 	}
-	d := &mailferryv1.Domain{Name: c.Name, Destination: c.Destination}
-	c.DomainPolicy.apply(d)
-	req := &mailferryv1.PutDomainRequest{Domain: d, Create: true}
-	if err := c.Notify.apply(req); err != nil {
+	to, err := c.dial(env)
+	if err != nil {
 		return err
 	}
 	res, err := to.fleet.PutDomain(ctx, req)
@@ -112,14 +108,12 @@ type DomainEditCmd struct {
 
 	DomainPolicy     `embed:""`
 	DestinationLogin `embed:""`
-	DomainPolicy `embed:""`
-	Notify       `embed:""`
+	Notify           `embed:""`
 }
 
 // Run changes the domain at the revision it was read at.
 func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
-	if c.Destination == nil && !c.DomainPolicy.named() && !c.DestinationLogin.given() {
-	if c.Destination == nil && !c.DomainPolicy.named() && !c.Notify.named() {
+	if c.Destination == nil && !c.DomainPolicy.named() && !c.DestinationLogin.given() && !c.Notify.named() {
 		return usage("domain %s: nothing to change is named; see 'mailferry domain edit --help'", c.Name)
 	}
 	req := &mailferryv1.PutDomainRequest{}
@@ -143,7 +137,6 @@ func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
 		}
 		c.DomainPolicy.apply(d)
 		req.Domain = d
-		req := &mailferryv1.PutDomainRequest{Domain: d}
 		if err := c.Notify.apply(req); err != nil {
 			return err
 		}

@@ -46,8 +46,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest,
 		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"),
 		"destination_username", s.GetDestinationUsername(), "mailbox_destination", s.GetMailboxDestination(),
-		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster())
-		"mailbox_destination", s.GetMailboxDestination(), "postmaster", s.GetPostmaster(), "webhook_url", s.GetWebhookUrl(), "notify_admin", s.GetNotifyAdmin())
+		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster(), "webhook_url", s.GetWebhookUrl(), "notify_admin", s.GetNotifyAdmin())
 	return nil
 }
 
@@ -55,10 +54,9 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS."`
+	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
 
 	DestinationLogin `embed:""`
-	Assign []string `arg:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
 }
 
 // Help explains the settings.
@@ -148,8 +146,7 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 	case "notify_admin":
 		req.NotifyAdmin = &value
 	default:
-		return usage("there is no setting %q: there are interval, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username and postmaster", name)
-		return usage("there is no setting %q: there are interval, pop3_locking, destination, require_tls, remote_deletion, egress_ports, mailbox_destination, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
+		return usage("there is no setting %q: there are interval, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
 	}
 	return nil
 }
