@@ -3,6 +3,7 @@ package transit
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -75,31 +76,54 @@ type upload struct {
 	err  error
 }
 
-// putBody stores head and what follows it in rest, to its end, and fills size and content of m; h has
-// seen head. If that fails, what was stored is removed and an error of rest is returned as it is.
-func (t *Transit) putBody(ctx context.Context, m *Message, h hash.Hash, head []byte, rest io.Reader) error {
+// putBody stores body to its end, sealed, and fills size and content of m. If that fails, what was stored is removed
+// and an error of body is returned as it is.
+func (t *Transit) putBody(ctx context.Context, m *Message, body io.Reader) error {
 	u := &upload{t: t, w: t.newWindow(t.bodies, chunkWindow, chunkWindow*chunkSize), name: bodyName(m, time.Now())}
 	u.w.ordered = true
-	size, err := u.store(ctx, h, head, rest)
+	plain := &counter{r: body}
+	stored, key := io.Reader(plain), []byte(nil)
+	if t.cfg.Bodies != nil {
+		var err error
+		if stored, err = t.cfg.Bodies.SealStream(plain, sealContext(m)); err != nil {
+			return err
+		}
+		key = t.cfg.Bodies.Key()
+	}
+	h := sha256.New()
+	size, err := u.store(ctx, h, stored)
 	if err == nil {
-		err = u.seal(ctx, size, h)
+		err = u.finish(ctx, size, h)
 	}
 	if err != nil {
 		u.undo(ctx)
 		return err
 	}
-	m.Size = size
+	m.Size, m.BodyKey = plain.n, key
 	m.Content = &mailferryv1.FetchedMessage_Object{Object: u.name}
 	return nil
 }
 
+// sealContext is what a sealed body belongs to: no other message opens it.
+func sealContext(m *Message) string { return m.GetAccountUid() + "/" + m.GetKey() }
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
+}
+
 // store publishes the chunks.
-func (u *upload) store(ctx context.Context, h hash.Hash, head []byte, rest io.Reader) (size int64, err error) {
+func (u *upload) store(ctx context.Context, h hash.Hash, stored io.Reader) (size int64, err error) {
 	for end := false; !end; {
-		n := min(len(head), chunkSize)
-		chunk := append(u.t.pool.get(chunkSize), head[:n]...)
-		head = head[n:]
-		chunk, end, err = fillChunk(ctx, chunk, rest, h)
+		var chunk []byte
+		chunk, end, err = fillChunk(ctx, u.t.pool.get(chunkSize), stored, h)
 		if err != nil || len(chunk) == 0 {
 			u.t.pool.put(chunk)
 			return size, err
@@ -161,9 +185,9 @@ func (u *upload) send(ctx context.Context, chunk []byte) error {
 	})
 }
 
-// seal waits for the chunks, writes what the object store wants to know of the object, and looks
+// finish waits for the chunks, writes what the object store wants to know of the object, and looks
 // whether all is there and in order: a bucket that was lost on the way shows here.
-func (u *upload) seal(ctx context.Context, size int64, h hash.Hash) error {
+func (u *upload) finish(ctx context.Context, size int64, h hash.Hash) error {
 	const op = "transit put body"
 	if err := u.settled(ctx); err != nil {
 		return failure(op, err)

@@ -64,6 +64,7 @@ func TestDamagedBodyIsNoEnd(t *testing.T) {
 func TestBodyThatIsLateIsFound(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{Inline: 1000, BodyWait: 20 * time.Second})
+	h.cfg.Bodies = nil // what is sealed is not known here
 	m := message("acc", "p1")
 	body := bodyOf(200_000, 1)
 	h.mustPut(m, body)
@@ -101,7 +102,7 @@ func TestBodyThatIsLateIsFound(t *testing.T) {
 
 func TestBodyGone(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, Config{Inline: 1000, BodyWait: 300 * time.Millisecond})
+	h := newHouse(t, Config{Inline: 1000, BodyWait: 2 * time.Second})
 	m := message("acc", "p1")
 	h.mustPut(m, bodyOf(5000, 1))
 	p := h.next(h.intake(0))
@@ -116,7 +117,7 @@ func TestBodyGone(t *testing.T) {
 		if _, err := p.Open(h.ctx); !errors.Is(err, ErrBodyGone) {
 			t.Fatal(err)
 		}
-		if d := time.Since(begun); d < 300*time.Millisecond || d > 30*time.Second {
+		if d := time.Since(begun); d < 2*time.Second || d > 30*time.Second {
 			t.Fatalf("looked for %v", d)
 		}
 	}
@@ -263,7 +264,8 @@ func (h *house) peak(what, uid string, size int) int64 {
 		}
 	}
 	cmd := exec.CommandContext(h.ctx, os.Args[0], "-test.run=^TestHelperProcess$", "-test.v")
-	cmd.Env = append(os.Environ(), "TRANSIT_HELPER="+strings.Join([]string{what, uid, strconv.Itoa(size), h.nats.URL}, " "))
+	cmd.Env = append(os.Environ(), "TRANSIT_HELPER="+strings.Join([]string{what, uid, strconv.Itoa(size), h.nats.URL}, " "),
+		"TRANSIT_KEYS="+string(houseKeys()))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("%v\n%s", err, out)
@@ -310,7 +312,7 @@ func TestHelperProcess(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	tr, err := Open(ctx, nc, js, Config{})
+	tr, err := Open(ctx, nc, js, Config{Bodies: newBodies(t, houseKeys())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/vault"
 )
 
 const (
@@ -23,8 +24,19 @@ const (
 // OpenBody returns the body of a message, inline or not, as [Parcel.Open] does.
 func (t *Transit) OpenBody(ctx context.Context, m *Message) (io.ReadCloser, error) {
 	v := &verifier{size: m.GetSize(), digest: m.GetDigest(), h: sha256.New()}
+	sealed := len(m.GetBodyKey()) > 0
+	if sealed && t.cfg.Bodies == nil {
+		return nil, fault.Errorf(fault.Internal, "transit open body", "the body is sealed, and there is no key file")
+	}
 	if m.GetObject() == "" {
-		v.r = io.NopCloser(bytes.NewReader(m.GetInline()))
+		inline := m.GetInline()
+		if sealed {
+			var err error
+			if inline, err = t.cfg.Bodies.Open(inline, m.GetBodyKey(), sealContext(m)); err != nil {
+				return nil, unsealed(err)
+			}
+		}
+		v.r, v.c = bytes.NewReader(inline), io.NopCloser(nil)
 		return v, nil
 	}
 	d, err := t.newDirectReader(bodiesStream)
@@ -32,17 +44,32 @@ func (t *Transit) OpenBody(ctx context.Context, m *Message) (io.ReadCloser, erro
 		return nil, failure("transit open body", err)
 	}
 	r := &bodyReader{ctx: ctx, direct: d, subject: chunkSubject(m.GetObject()), left: m.GetSize(), next: 1}
-	if err := r.fill(); err != nil {
-		_ = r.Close()
-		return nil, err
+	v.r, v.c = r, r
+	if sealed {
+		r.left = vault.StreamSize(m.GetSize())
 	}
-	v.r = r
+	if err = r.fill(); err == nil && sealed {
+		v.r, err = t.cfg.Bodies.OpenStream(r, m.GetBodyKey(), sealContext(m))
+	}
+	if err != nil {
+		_ = r.Close()
+		return nil, unsealed(err)
+	}
 	return v, nil
+}
+
+// unsealed tells a body that was altered, which can be fetched again, from one whose key is missing.
+func unsealed(err error) error {
+	if errors.Is(err, vault.ErrAltered) {
+		return fault.Errorf(fault.Internal, "transit body", "%w: %w", ErrBodyDamaged, err)
+	}
+	return err
 }
 
 // verifier reads a body and turns its end into ErrBodyDamaged if it is not what was sent.
 type verifier struct {
-	r      io.ReadCloser
+	r      io.Reader
+	c      io.Closer
 	size   int64
 	digest []byte
 	read   int64
@@ -54,7 +81,7 @@ func (v *verifier) Read(b []byte) (int, error) {
 	v.h.Write(b[:n])
 	v.read += int64(n)
 	if err != io.EOF { //nolint:errorlint // a reader returns it bare
-		return n, err
+		return n, unsealed(err)
 	}
 	if v.read != v.size {
 		return n, fault.Errorf(fault.Internal, "transit body", "%w: %d octets of %d", ErrBodyDamaged, v.read, v.size)
@@ -65,7 +92,7 @@ func (v *verifier) Read(b []byte) (int, error) {
 	return n, io.EOF
 }
 
-func (v *verifier) Close() error { return v.r.Close() }
+func (v *verifier) Close() error { return v.c.Close() }
 
 // bodyReader reads the chunks of a body in batches.
 type bodyReader struct {
@@ -114,8 +141,12 @@ func (r *bodyReader) fill() error {
 	const op = "transit read body"
 	ctx, cancel := context.WithTimeout(r.ctx, r.direct.t.cfg.BodyWait)
 	defer cancel()
+	empty := false // what the last answer said; the end of the wait may cut one off
 	for pause := readPause; ; pause = min(2*pause, maxReadPause) {
 		err := r.get(ctx)
+		if err != nil && ctx.Err() != nil && empty {
+			err = nil
+		}
 		if len(r.queue) > 0 {
 			return nil // what broke the batch off, if anything, shows at the next one
 		}
@@ -124,6 +155,7 @@ func (r *bodyReader) fill() error {
 				err = nil // and empty
 			}
 		}
+		empty = err == nil
 		select {
 		case <-ctx.Done():
 			switch {

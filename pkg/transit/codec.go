@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mailferry/mailferry/pkg/vault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -14,16 +15,19 @@ import (
 // its place behind the head room, and size and digest, known only then, follow it.
 const inlineField = protowire.Number(18)
 
-// headRoom is what tag and length of the inline body take at most.
-const headRoom = 8
+// tagRoom is what tag and length of the inline body take at most, headRoom what the seal takes besides.
+const (
+	tagRoom  = 8
+	headRoom = tagRoom + vault.NonceRoom
+)
 
-// sealInline makes a payload of a buffer that holds head room and body: the returned start is where
+// inlinePayload makes one of a buffer that holds body from at on, behind room for its tag: the returned start is where
 // the payload begins.
-func sealInline(p *pool, buf []byte, m *Message) (out []byte, start int, err error) {
+func inlinePayload(p *pool, buf []byte, at int, m *Message) (out []byte, start int, err error) {
 	var head [16]byte
 	h := protowire.AppendTag(head[:0], inlineField, protowire.BytesType)
-	h = protowire.AppendVarint(h, uint64(len(buf)-headRoom))
-	start = headRoom - len(h)
+	h = protowire.AppendVarint(h, uint64(len(buf)-at))
+	start = at - len(h)
 	copy(buf[start:], h)
 	out, err = appendMessage(p, buf, m)
 	return out, start, err

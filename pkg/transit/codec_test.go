@@ -16,7 +16,7 @@ const fuzzSubject = mailPrefix + "6.acc.e1.p1"
 func encoded(t testing.TB, m *Message, body []byte) []byte {
 	t.Helper()
 	p := newPool(1 << 20)
-	out, start, err := sealInline(p, append(make([]byte, headRoom), body...), m)
+	out, start, err := inlinePayload(p, append(make([]byte, headRoom), body...), headRoom, m)
 	if err != nil {
 		t.Fatal(err)
 	}

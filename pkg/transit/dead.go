@@ -1,9 +1,7 @@
 package transit
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"slices"
@@ -13,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/vault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -30,6 +29,10 @@ func (t *Transit) Bury(ctx context.Context, letter *mailferryv1.DeadLetter) erro
 	if err != nil {
 		return err
 	}
+	letter, err = t.sealed(letter)
+	if err != nil {
+		return err
+	}
 	payload, err := proto.Marshal(letter)
 	if most := int(t.nc.MaxPayload()); err == nil && most > 0 && len(payload) > most-metaRoom {
 		payload, err = t.lighten(ctx, letter)
@@ -40,14 +43,29 @@ func (t *Transit) Bury(ctx context.Context, letter *mailferryv1.DeadLetter) erro
 	return failure(op, t.publishOne(ctx, t.dead, deadSubject(uid, key), payload))
 }
 
+// sealed returns a letter whose inline body is sealed; one that lay open in TRANSIT was published by an older version.
+func (t *Transit) sealed(letter *mailferryv1.DeadLetter) (*mailferryv1.DeadLetter, error) {
+	if m := letter.GetMessage(); t.cfg.Bodies == nil || len(m.GetInline()) == 0 || len(m.GetBodyKey()) > 0 {
+		return letter, nil
+	}
+	letter = proto.CloneOf(letter)
+	m := letter.GetMessage()
+	buf := append(make([]byte, vault.NonceRoom, vault.NonceRoom+len(m.GetInline())+vault.TagRoom), m.GetInline()...)
+	m.Content = &mailferryv1.FetchedMessage_Inline{Inline: t.cfg.Bodies.Seal(buf, sealContext(m))}
+	m.BodyKey = t.cfg.Bodies.Key()
+	return letter, nil
+}
+
 // lighten encodes a letter that is too large for one message, for instance because of a long list of
 // recipients, with its inline body in the object store.
 func (t *Transit) lighten(ctx context.Context, letter *mailferryv1.DeadLetter) ([]byte, error) {
 	letter = proto.CloneOf(letter)
 	if m := letter.GetMessage(); m.GetObject() == "" && len(m.GetInline()) > 0 {
-		h := sha256.New()
-		h.Write(m.GetInline())
-		if err := t.putBody(ctx, m, h, m.GetInline(), bytes.NewReader(nil)); err != nil {
+		body, err := t.OpenBody(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.putBody(ctx, m, body); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package transit
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -173,6 +174,8 @@ func TestBuryRefusesAndLightens(t *testing.T) {
 	body := bodyOf(500_000, 1)
 	m := message("acc", "p1")
 	m.Content, m.Size = &mailferryv1.FetchedMessage_Inline{Inline: body}, int64(len(body))
+	sum := sha256.Sum256(body)
+	m.Digest = sum[:]
 	letter := &mailferryv1.DeadLetter{Message: m}
 	for i := range 20_000 {
 		letter.Recipients = append(letter.Recipients, fmt.Sprintf("recipient-%020d@example.com", i))

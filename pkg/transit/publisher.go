@@ -1,12 +1,14 @@
 package transit
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"hash"
 	"io"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/vault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -51,7 +53,7 @@ func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done fu
 	if err != nil {
 		return err
 	}
-	m.Content, m.Size, m.Digest = nil, 0, nil
+	m.Content, m.Size, m.Digest, m.BodyKey = nil, 0, nil, nil
 	h := sha256.New()
 	buf, whole, err := p.readInline(ctx, m, body, h)
 	if err != nil {
@@ -59,7 +61,7 @@ func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done fu
 		return err
 	}
 	if !whole {
-		err = p.t.putBody(ctx, m, h, buf[headRoom:], body)
+		err = p.t.putBody(ctx, m, io.MultiReader(bytes.NewReader(buf[headRoom:]), io.TeeReader(body, h)))
 		p.t.pool.put(buf)
 		if err != nil {
 			return err
@@ -79,7 +81,11 @@ func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done fu
 // publish sends m; buf is the head room with the inline body, if there is one.
 func (p *Publisher) publish(ctx context.Context, subject string, m *Message, buf []byte, done func(error)) error {
 	t, object := p.t, m.GetObject()
-	payload, start, err := t.seal(m, buf)
+	at := headRoom
+	if t.cfg.Bodies != nil && object == "" {
+		buf, at = t.sealInline(m, buf), tagRoom
+	}
+	payload, start, err := t.payload(m, buf, at)
 	if err != nil {
 		return err
 	}
@@ -92,10 +98,17 @@ func (p *Publisher) publish(ctx context.Context, subject string, m *Message, buf
 	})
 }
 
-// seal makes the payload of a message in buf.
-func (t *Transit) seal(m *Message, buf []byte) (payload []byte, start int, err error) {
+// sealInline seals the body behind the head room in its place.
+func (t *Transit) sealInline(m *Message, buf []byte) []byte {
+	buf = t.pool.grow(buf, len(buf)+vault.TagRoom)
+	m.BodyKey = t.cfg.Bodies.Key()
+	return buf[:tagRoom+len(t.cfg.Bodies.Seal(buf[tagRoom:], sealContext(m)))]
+}
+
+// payload makes the payload of a message in buf, whose inline body, if it has one, begins at at.
+func (t *Transit) payload(m *Message, buf []byte, at int) (payload []byte, start int, err error) {
 	if m.GetObject() == "" {
-		return sealInline(t.pool, buf, m)
+		return inlinePayload(t.pool, buf, at, m)
 	}
 	payload, err = appendMessage(t.pool, buf, m)
 	return payload, headRoom, err
@@ -163,7 +176,7 @@ func (t *Transit) Republish(ctx context.Context, m *Message) error {
 		defer func(c *mailferryv1.FetchedMessage_Inline) { m.Content = c }(&mailferryv1.FetchedMessage_Inline{Inline: m.GetInline()})
 		m.Content = nil
 	}
-	payload, start, err := t.seal(m, buf)
+	payload, start, err := t.payload(m, buf, headRoom)
 	if err != nil {
 		return failure(op, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/jsapi"
+	"github.com/mailferry/mailferry/pkg/vault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	PublishTimeout time.Duration
 	// BodyWait is how long a body that is not there is looked for; a minute by default.
 	BodyWait time.Duration
+	// Bodies seals what is stored and opens what was sealed. Without it bodies lie open, and a sealed one is refused.
+	Bodies *vault.Bodies
 }
 
 // payloadRoom is what a message needs beside its inline body.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mailferry/mailferry/pkg/testenv"
+	"github.com/mailferry/mailferry/pkg/vault"
 )
 
 func TestMain(m *testing.M) {
@@ -37,12 +39,36 @@ func newHouse(t testing.TB, cfg Config) *house {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	n := testenv.NewNATS(t)
+	cfg.Bodies = newBodies(t, houseKeys())
 	tr, err := Open(ctx, n.Conn, n.JS, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(tr.Close)
 	return &house{tr, t, n, ctx}
+}
+
+// houseKeys is the key file of the houses of this process, and of its helpers.
+var houseKeys = sync.OnceValue(func() []byte {
+	if keys := os.Getenv("TRANSIT_KEYS"); keys != "" {
+		return []byte(keys)
+	}
+	keys, _ := vault.Generate()
+	return keys
+})
+
+// newBodies returns a sealer with that key file.
+func newBodies(t testing.TB, keys []byte) *vault.Bodies {
+	t.Helper()
+	v, err := vault.Parse(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := v.Bodies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func message(uid, key string) *Message {

@@ -91,7 +91,7 @@ func letterDomain(l *mailferryv1.DeadLetter) string {
 func (s *Service) shown(ctx context.Context, e *transit.DeadEntry, gone map[string]bool) (*mailferryv1.DeadEntry, error) {
 	l := e.GetLetter()
 	if m := l.GetMessage(); m != nil {
-		m.Content = nil
+		m.Content, m.BodyKey = nil, nil
 		fill(&l.AccountUid, m.GetAccountUid())
 		fill(&l.Domain, m.GetDomain())
 		fill(&l.Name, m.GetName())
@@ -151,18 +151,17 @@ func (s *Service) GetDead(ctx context.Context, req *mailferryv1.GetDeadRequest) 
 
 // header returns the header block of a message (RFC 5322 §2.1), nil if its body cannot be had.
 func (s *Service) header(ctx context.Context, m *mailferryv1.FetchedMessage) []byte {
-	head := m.GetInline()
-	if m.GetObject() != "" {
-		ctx, cancel := context.WithTimeout(ctx, checkTime)
-		defer cancel()
-		r, err := s.Transit.OpenBody(ctx, m)
-		if err != nil {
-			return nil
-		}
-		head, _ = io.ReadAll(io.LimitReader(r, maxHeader))
-		_ = r.Close()
+	if m.GetContent() == nil {
+		return nil
 	}
-	head = head[:min(len(head), maxHeader)]
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	r, err := s.Transit.OpenBody(ctx, m)
+	if err != nil {
+		return nil
+	}
+	head, _ := io.ReadAll(io.LimitReader(r, maxHeader))
+	_ = r.Close()
 	end := len(head)
 	for _, sep := range []string{"\r\n\r\n", "\n\n"} {
 		if i := bytes.Index(head, []byte(sep)); i >= 0 {

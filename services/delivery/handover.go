@@ -217,15 +217,12 @@ func (h *handover) fall(ctx context.Context) bool {
 const maxHeader = 64 << 10
 
 func (h *handover) header(ctx context.Context) ([]byte, error) {
-	if inline := h.p.GetInline(); inline != nil || h.p.GetObject() == "" {
-		return inline[:min(len(inline), maxHeader)], nil
-	}
 	body, err := h.p.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
-	head := make([]byte, maxHeader)
+	head := make([]byte, min(max(h.p.GetSize(), 0), maxHeader))
 	n, err := io.ReadFull(body, head)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, err

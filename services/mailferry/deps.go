@@ -94,7 +94,11 @@ func (d *deps) openRooms(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 	if d.queue, err = queue.Open(ctx, nc, js, queue.Config{Replicas: replicas, AckWait: d.lease}); err != nil {
 		return err
 	}
-	if d.transit, err = transit.Open(ctx, nc, js, transit.Config{Replicas: replicas, AckWait: d.lease}); err != nil {
+	bodies, err := d.vault.Bodies()
+	if err != nil {
+		return err
+	}
+	if d.transit, err = transit.Open(ctx, nc, js, transit.Config{Replicas: replicas, AckWait: d.lease, Bodies: bodies}); err != nil {
 		return err
 	}
 	if d.notices, err = notice.Open(ctx, nc, js, notice.Config{Replicas: replicas}); err != nil {

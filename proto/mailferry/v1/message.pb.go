@@ -58,6 +58,8 @@ type FetchedMessage struct {
 	// The content tells of a message that is too large for the account: once it is accepted, the key is skipped, not
 	// collected.
 	Notice bool `protobuf:"varint,60,opt,name=notice,proto3" json:"notice,omitempty"`
+	// The key the body is sealed with, itself sealed by the key file; empty where the body lies open, as before 0.4.
+	BodyKey []byte `protobuf:"bytes,63,opt,name=body_key,json=bodyKey,proto3" json:"body_key,omitempty"`
 	// Types that are valid to be assigned to Content:
 	//
 	//	*FetchedMessage_Inline
@@ -230,6 +232,13 @@ func (x *FetchedMessage) GetNotice() bool {
 	return false
 }
 
+func (x *FetchedMessage) GetBodyKey() []byte {
+	if x != nil {
+		return x.BodyKey
+	}
+	return nil
+}
+
 func (x *FetchedMessage) GetContent() isFetchedMessage_Content {
 	if x != nil {
 		return x.Content
@@ -281,10 +290,14 @@ type DeadLetter struct {
 	Recipients []string        `protobuf:"bytes,3,rep,name=recipients,proto3" json:"recipients,omitempty"`
 	Message    *FetchedMessage `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// Set instead of message for a poison job.
-	JobId         string `protobuf:"bytes,5,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	AccountUid    string `protobuf:"bytes,6,opt,name=account_uid,json=accountUid,proto3" json:"account_uid,omitempty"`
-	Domain        string `protobuf:"bytes,7,opt,name=domain,proto3" json:"domain,omitempty"`
-	Name          string `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	JobId      string `protobuf:"bytes,5,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	AccountUid string `protobuf:"bytes,6,opt,name=account_uid,json=accountUid,proto3" json:"account_uid,omitempty"`
+	Domain     string `protobuf:"bytes,7,opt,name=domain,proto3" json:"domain,omitempty"`
+	Name       string `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	// The attempts that failed: the first one and the last ones, oldest first.
+	History []*FailedAttempt `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
+	// How many there were.
+	Attempts      int64 `protobuf:"varint,11,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,6 +388,82 @@ func (x *DeadLetter) GetName() string {
 	return ""
 }
 
+func (x *DeadLetter) GetHistory() []*FailedAttempt {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetAttempts() int64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+// FailedAttempt is a hand-over that the destination did not accept.
+type FailedAttempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Kind of the fault, as fault kinds are written.
+	Kind          string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedAttempt) Reset() {
+	*x = FailedAttempt{}
+	mi := &file_mailferry_v1_message_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedAttempt) ProtoMessage() {}
+
+func (x *FailedAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_message_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedAttempt.ProtoReflect.Descriptor instead.
+func (*FailedAttempt) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FailedAttempt) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *FailedAttempt) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *FailedAttempt) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // Receipt tells a worker which keys of an account were accepted by their destination. It is a hint:
 // the UID index is the truth.
 type Receipt struct {
@@ -386,7 +475,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_mailferry_v1_message_proto_msgTypes[2]
+	mi := &file_mailferry_v1_message_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +487,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_message_proto_msgTypes[2]
+	mi := &file_mailferry_v1_message_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +500,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{2}
+	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Receipt) GetKeys() []string {
@@ -425,7 +514,7 @@ var File_mailferry_v1_message_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\xf5\x04\n" +
+	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\x90\x05\n" +
 	"\x0eFetchedMessage\x12\x1f\n" +
 	"\vaccount_uid\x18\x01 \x01(\tR\n" +
 	"accountUid\x12\x16\n" +
@@ -450,10 +539,11 @@ const file_mailferry_v1_message_proto_rawDesc = "" +
 	"remoteHost\x12\x1a\n" +
 	"\bprotocol\x18\x11 \x01(\tR\bprotocol\x12\x1a\n" +
 	"\bidentity\x182 \x01(\fR\bidentity\x12\x16\n" +
-	"\x06notice\x18< \x01(\bR\x06notice\x12\x18\n" +
+	"\x06notice\x18< \x01(\bR\x06notice\x12\x19\n" +
+	"\bbody_key\x18? \x01(\fR\abodyKey\x12\x18\n" +
 	"\x06inline\x18\x12 \x01(\fH\x00R\x06inline\x12\x18\n" +
 	"\x06object\x18\x13 \x01(\tH\x00R\x06objectB\t\n" +
-	"\acontent\"\xac\x02\n" +
+	"\acontent\"\xff\x02\n" +
 	"\n" +
 	"DeadLetter\x127\n" +
 	"\tburied_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bburiedAt\x12)\n" +
@@ -466,7 +556,14 @@ const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\vaccount_uid\x18\x06 \x01(\tR\n" +
 	"accountUid\x12\x16\n" +
 	"\x06domain\x18\a \x01(\tR\x06domain\x12\x12\n" +
-	"\x04name\x18\b \x01(\tR\x04name\"\x1d\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x125\n" +
+	"\ahistory\x18\n" +
+	" \x03(\v2\x1b.mailferry.v1.FailedAttemptR\ahistory\x12\x1a\n" +
+	"\battempts\x18\v \x01(\x03R\battempts\"i\n" +
+	"\rFailedAttempt\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x1d\n" +
 	"\aReceipt\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keysB?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
 
@@ -482,25 +579,28 @@ func file_mailferry_v1_message_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_message_proto_rawDescData
 }
 
-var file_mailferry_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_mailferry_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_mailferry_v1_message_proto_goTypes = []any{
 	(*FetchedMessage)(nil),        // 0: mailferry.v1.FetchedMessage
 	(*DeadLetter)(nil),            // 1: mailferry.v1.DeadLetter
-	(*Receipt)(nil),               // 2: mailferry.v1.Receipt
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
-	(*Fault)(nil),                 // 4: mailferry.v1.Fault
+	(*FailedAttempt)(nil),         // 2: mailferry.v1.FailedAttempt
+	(*Receipt)(nil),               // 3: mailferry.v1.Receipt
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*Fault)(nil),                 // 5: mailferry.v1.Fault
 }
 var file_mailferry_v1_message_proto_depIdxs = []int32{
-	3, // 0: mailferry.v1.FetchedMessage.fetched_at:type_name -> google.protobuf.Timestamp
-	3, // 1: mailferry.v1.FetchedMessage.internal_date:type_name -> google.protobuf.Timestamp
-	3, // 2: mailferry.v1.DeadLetter.buried_at:type_name -> google.protobuf.Timestamp
-	4, // 3: mailferry.v1.DeadLetter.fault:type_name -> mailferry.v1.Fault
+	4, // 0: mailferry.v1.FetchedMessage.fetched_at:type_name -> google.protobuf.Timestamp
+	4, // 1: mailferry.v1.FetchedMessage.internal_date:type_name -> google.protobuf.Timestamp
+	4, // 2: mailferry.v1.DeadLetter.buried_at:type_name -> google.protobuf.Timestamp
+	5, // 3: mailferry.v1.DeadLetter.fault:type_name -> mailferry.v1.Fault
 	0, // 4: mailferry.v1.DeadLetter.message:type_name -> mailferry.v1.FetchedMessage
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2, // 5: mailferry.v1.DeadLetter.history:type_name -> mailferry.v1.FailedAttempt
+	4, // 6: mailferry.v1.FailedAttempt.at:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_message_proto_init() }
@@ -519,7 +619,7 @@ func file_mailferry_v1_message_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_message_proto_rawDesc), len(file_mailferry_v1_message_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
