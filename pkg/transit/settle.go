@@ -8,23 +8,25 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// run settles flights until none is left.
+// run settles flights until none is left at a tick: the next one is mostly on its way.
 func (w *window) run() {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	for {
+		over := false
 		select {
 		case <-w.wake:
 			w.answer()
 		case <-tick.C:
 			w.patrol(time.Now())
+			over = true
 		case err := <-w.mended:
 			w.afterMend(err)
 		}
 		w.startMend(ctx)
-		if w.rest(cancel) {
+		if over && w.rest(cancel) {
 			return
 		}
 	}
