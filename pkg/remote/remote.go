@@ -134,7 +134,7 @@ type Limits struct {
 	Line     int           // octets of one line; default 64 KiB
 	List     int           // messages of a listing; default 1,000,000
 	Message  int64         // octets of one message; default 256 MiB
-	Pipeline int           // commands sent ahead; default 64
+	Pipeline int           // commands sent ahead; default 256
 }
 
 // WithDefaults returns l with its zero fields filled in.
@@ -158,7 +158,7 @@ func (l Limits) WithDefaults() Limits {
 		l.Message = 256 << 20
 	}
 	if l.Pipeline == 0 {
-		l.Pipeline = 64
+		l.Pipeline = 256
 	}
 	return l
 }

@@ -18,7 +18,7 @@ import (
 type workerFlags struct {
 	Slots            int            `name:"slots" env:"MAILFERRY_SLOTS" default:"64" placeholder:"N" group:"worker" help:"Accounts that run at once in one worker."`
 	ReservedSlots    int            `name:"reserved-slots" env:"MAILFERRY_RESERVED_SLOTS" placeholder:"N" group:"worker" help:"Slots of them that only take Connect Now; default: a tenth."`
-	Batch            int            `name:"batch" env:"MAILFERRY_BATCH" default:"128" placeholder:"N" group:"worker" help:"Messages of one account that are marked together and fetched in one window."`
+	Batch            int            `name:"batch" env:"MAILFERRY_BATCH" default:"512" placeholder:"N" group:"worker" help:"Messages of one account that are marked together and fetched in one window."`
 	DialTimeout      time.Duration  `name:"dial-timeout" env:"MAILFERRY_DIAL_TIMEOUT" default:"15s" group:"worker" help:"How long connecting may take, and the TLS handshake."`
 	AnswerTimeout    time.Duration  `name:"answer-timeout" env:"MAILFERRY_ANSWER_TIMEOUT" default:"60s" group:"worker" help:"How long a remote server may be silent."`
 	RunLimit         time.Duration  `name:"run-limit" env:"MAILFERRY_RUN_LIMIT" default:"2h" group:"worker" help:"How long one run may take."`

@@ -126,6 +126,9 @@ func (r *run) leaving(ctx context.Context) ([]int, error) {
 
 func (r *run) mailbox() mailbox { return mailbox{listing: r.listing, keys: r.keys, index: r.index} }
 
+// removeBatch bounds what one look at the lock allows to remove.
+const removeBatch = 128
+
 // remove deletes or moves messages at the remote server, in batches. Redis is asked before each: is the lock
 // still ours, is the key collected in this epoch, by every active account on this mailbox? And whoever runs
 // the fleet may have stopped it all.
@@ -139,7 +142,7 @@ func (r *run) remove(ctx context.Context, at []int) (int, error) {
 		}
 		name := m.listing.Items[at[0]].Mailbox
 		elsewhere := func(i int) bool { return m.listing.Items[i].Mailbox != name }
-		size := min(r.w.cfg.Batch, len(at))
+		size := min(r.w.cfg.Batch, removeBatch, len(at))
 		if i := slices.IndexFunc(at[:size], elsewhere); i > 0 {
 			size = i
 		}

@@ -31,7 +31,7 @@ type Config struct {
 	Name string
 	// Slots is how many accounts run at once; default 64. Reserved of them take manual jobs only.
 	Slots, Reserved int
-	// Batch is the most messages marked by one script and fetched in one window; default 128.
+	// Batch is the most messages that are marked together and fetched in one window; default 512.
 	Batch int
 	// InFlight bounds the messages and octets of one account that are fetched and not yet accepted, across
 	// runs; default 4096 and 64 MiB. An empty window admits one message of any size.
@@ -71,7 +71,7 @@ func (c Config) withDefaults() Config {
 		c.Reserved = max(1, c.Slots/10)
 	}
 	if c.Batch == 0 {
-		c.Batch = 128
+		c.Batch = 512
 	}
 	if c.InFlight == 0 {
 		c.InFlight = 4096

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// ahead is how many windows are asked for at a time: with the default of Limits.Pipeline, 512
+	// ahead is how many windows are asked for at a time: with the default of Limits.Pipeline, 2048
 	// messages under way keep the stream going over long distances.
 	ahead = 8
 	// maxWindow bounds the messages of a window, and with them the length of its command.
