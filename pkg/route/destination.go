@@ -16,16 +16,14 @@ import (
 // Kind is a form of handing over.
 type Kind string
 
-// The kinds of destinations.
-const (
-	LMTP    Kind = "lmtp"
-	Maildir Kind = "maildir"
-)
+// Maildir is the kind of a folder for each recipient.
+const Maildir Kind = "maildir"
 
 // Destination is a parsed destination.
 type Destination struct {
 	Kind Kind
-	// Network and Address are LMTP's: "tcp" and "host:port", or "unix" and the path of a socket.
+	// Network and Address are a server's: "tcp" and "host:port", or "unix" and the path of a socket. Of LMTP and SMTP
+	// there may be several, as [Destination.Endpoints] has them.
 	Network, Address string
 	// Path is Maildir's, with its variables.
 	Path string
@@ -34,10 +32,11 @@ type Destination struct {
 // maxDestination bounds a destination in octets.
 const maxDestination = 1024
 
-var errDestination = errors.New("want lmtp:host:port, lmtp:unix:/path or maildir:/path with %d (domain), %n (local part) or %u (address)")
+var errDestination = errors.New("want lmtp:host:port, lmtp:unix:/path, smtp:host, smtp+tls:host, smtps:host, or maildir:/path with %d (domain), %n (local part) or %u (address)")
 
 // ParseDestination reads a destination as settings and domains have it: "lmtp:host:port",
-// "lmtp:[v6]:port", "lmtp:unix:/path" or "maildir:/path/%d/%n". Its errors are of kind policy and say
+// "lmtp:[v6]:port", "lmtp:unix:/path", "smtp:host", "smtp+tls:host:port", "smtps:host" or "maildir:/path/%d/%n", where
+// all but a path may have more servers behind commas. Its errors are of kind policy and say
 // what is allowed.
 func ParseDestination(s string) (Destination, error) {
 	d, err := parseDestination(s)
@@ -52,7 +51,7 @@ func ParseDestination(s string) (Destination, error) {
 func ParseMailboxDestination(s string) (Destination, error) {
 	d, err := ParseDestination(s)
 	if err == nil && d.Kind != Maildir {
-		return Destination{}, fault.Errorf(fault.Policy, "destination", "%q: LMTP hands mail to a recipient, not to a mailbox: want maildir:/path", fault.Clean(s))
+		return Destination{}, fault.Errorf(fault.Policy, "destination", "%q hands mail to a recipient, not to a mailbox: want maildir:/path", fault.Clean(s))
 	}
 	return d, err
 }
@@ -63,11 +62,8 @@ func parseDestination(s string) (Destination, error) {
 	}
 	kind, rest, _ := strings.Cut(s, ":")
 	switch Kind(kind) {
-	case LMTP:
-		if path, ok := strings.CutPrefix(rest, "unix:"); ok {
-			return Destination{Kind: LMTP, Network: "unix", Address: path}, checkSocket(path)
-		}
-		return Destination{Kind: LMTP, Network: "tcp", Address: rest}, checkHostPort(rest)
+	case LMTP, LMTPTLS, SMTP, SMTPTLS, SMTPS:
+		return parseTransfer(Kind(kind), rest)
 	case Maildir:
 		return Destination{Kind: Maildir, Path: rest}, checkMaildir(rest)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -40,30 +39,32 @@ func (tx *transaction) atOnce(ctx context.Context, cn *conn, stop func() bool) (
 	tx.sending = true // read is as good as sent: the message cannot be begun again
 	whole, err := cn.small.read(tx.msg.Body)
 	if err != nil {
-		return true, err
+		return true, tx.ours("body", cn, err)
 	}
 	if !whole {
 		tx.msg.Body = io.MultiReader(bytes.NewReader(cn.small.raw), tx.msg.Body)
 		return false, nil
 	}
-	cn.small.format(tx.msg.Trace)
+	cn.small.format(tx.msg.Trace, cn.octets())
 	cmds := tx.commands(cn)
-	cmds = cmds[:len(cmds)-1] // but DATA
+	if !cn.octets() {
+		cmds = cmds[:len(cmds)-1] // but DATA
+	}
 	for _, c := range cmds {
 		if err := c.write(cn, tx); err != nil {
-			return true, failure(ctx, "lmtp "+c.op(), err)
+			return true, cn.failure(ctx, c.op(), err)
 		}
 	}
 	if err := cn.command("BDAT ", strconv.Itoa(len(cn.small.text)), " LAST"); err != nil {
-		return true, failure(ctx, "lmtp bdat", err)
+		return true, cn.failure(ctx, "bdat", err)
 	}
 	if tx.commit != nil {
 		if err := tx.commit(ctx); err != nil {
-			return true, fmt.Errorf("lmtp commit: %w", err)
+			return true, tx.ours("commit", cn, err)
 		}
 	}
 	if !stop() {
-		return true, fault.Wrap(fault.Canceled, "lmtp bdat", context.Cause(ctx))
+		return true, fault.Wrap(fault.Canceled, cn.op("bdat"), context.Cause(ctx))
 	}
 	cn.dirty = true
 	return true, tx.writeAtOnce(ctx, cn, cmds)
@@ -72,7 +73,7 @@ func (tx *transaction) atOnce(ctx context.Context, cn *conn, stop func() bool) (
 // writeAtOnce writes what atOnce has made ready, and reads the answers.
 func (tx *transaction) writeAtOnce(ctx context.Context, cn *conn, cmds []command) error {
 	if err := cn.SetWriteDeadline(time.Now().Add(cn.limits.Write)); err != nil {
-		return failure(ctx, "lmtp bdat", err)
+		return cn.failure(ctx, "bdat", err)
 	}
 	out, size := net.Buffers{cn.out, cn.small.text}, len(cn.out)+len(cn.small.text)
 	n, err := out.WriteTo(cn.Conn)
@@ -84,7 +85,7 @@ func (tx *transaction) writeAtOnce(ctx context.Context, cn *conn, cmds []command
 		if err == nil {
 			var r reply
 			if r, err = cn.answer(cn.limits.Command, nil); err == nil {
-				if err := tx.note(c, r); err != nil {
+				if err := tx.note(cn, c, r); err != nil {
 					return err // the session ends before the message: it is not taken
 				}
 			}
@@ -94,7 +95,7 @@ func (tx *transaction) writeAtOnce(ctx context.Context, cn *conn, cmds []command
 		if errors.Is(err, io.EOF) {
 			err = errHungUp
 		}
-		return &local.UncertainError{Err: fault.New(fault.DestinationTemporary, "lmtp bdat", err)}
+		return &local.UncertainError{Err: fault.New(fault.DestinationTemporary, cn.op("bdat"), err)}
 	}
 	if len(tx.taken) > 0 {
 		return tx.finishBDAT(cn)
@@ -109,14 +110,17 @@ func (tx *transaction) finishBDAT(cn *conn) error {
 	if err := tx.finish(cn); err != nil {
 		return err
 	}
-	if r := tx.replies[to]; r.Code != 421 && (r.Code == 500 || r.Code == 504 || aboutUs(r.Code)) {
+	if r := tx.replies[to]; noBDAT(r.Code) {
 		tx.replies[to] = local.Reply{}
 		cn.broken = true
 		cn.noBDAT.Store(true)
-		return unwilling("lmtp bdat", reply{code: r.Code, text: []byte(r.Text)})
+		return cn.unwilling("bdat", reply{code: r.Code, text: []byte(r.Text)})
 	}
 	return nil
 }
+
+// noBDAT says that a code refuses the command, not the message.
+func noBDAT(code int) bool { return code != 421 && (code == 500 || code == 504 || aboutUs(code)) }
 
 // read reads the body, and says whether it is small.
 func (s *small) read(body io.Reader) (whole bool, err error) {
@@ -132,12 +136,16 @@ func (s *small) read(body io.Reader) (whole bool, err error) {
 	case io.EOF, io.ErrUnexpectedEOF:
 		return true, nil
 	}
-	return true, fmt.Errorf("lmtp body: %w", err)
+	return true, err
 }
 
-// format makes canonical lines of trace and body.
-func (s *small) format(trace []byte) {
+// format joins trace and body, as canonical lines unless the octets are taken as they are.
+func (s *small) format(trace []byte, octets bool) {
 	s.text = s.text[:0]
+	if octets {
+		s.text = append(append(s.text, trace...), s.raw...)
+		return
+	}
 	w := canon{raw: true, emit: func(p []byte) error {
 		s.text = append(s.text, p...)
 		return nil

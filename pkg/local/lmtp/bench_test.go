@@ -77,7 +77,7 @@ func BenchmarkDeliver(b *testing.B) {
 				addr = testenv.TempDir(b) + "/lmtp"
 			}
 			l := sink(b, network, addr)
-			c := lmtp.New(lmtp.Config{Network: network, Address: l.Addr().String()})
+			c := lmtp.New(lmtp.Config{Endpoints: []lmtp.Endpoint{{Network: network, Address: l.Addr().String()}}})
 			defer c.Close()
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
@@ -106,7 +106,7 @@ func BenchmarkDeliver(b *testing.B) {
 // BenchmarkLarge hands one large message over.
 func BenchmarkLarge(b *testing.B) {
 	l := sink(b, "tcp", "127.0.0.1:0")
-	c := lmtp.New(lmtp.Config{Network: "tcp", Address: l.Addr().String()})
+	c := lmtp.New(lmtp.Config{Endpoints: []lmtp.Endpoint{{Network: "tcp", Address: l.Addr().String()}}})
 	defer c.Close()
 	for name, line := range map[string]string{"CRLF": strings.Repeat("x", 76) + "\r\n", "LF": strings.Repeat("x", 77) + "\n", "empty": "\r\n\n", "CR": "\r"} {
 		b.Run(name, func(b *testing.B) {

@@ -15,21 +15,55 @@ package lmtp
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
 )
 
+// Protocol is what is spoken; each word is also that of a destination.
+type Protocol string
+
+// The protocols. By LMTP each recipient has an answer of its own after the message (RFC 2033 §4.2), by SMTP all share one.
+const (
+	LMTP Protocol = "lmtp"
+	SMTP Protocol = "smtp"
+)
+
+// TLS says when a connection is secured.
+type TLS int
+
+// The choices. Only where TLS is required is the certificate always checked.
+const (
+	NoTLS       TLS = iota
+	OfferedTLS      // by STARTTLS where the server offers it (RFC 3207)
+	RequiredTLS     // by STARTTLS, or there is no session
+	ImplicitTLS     // from the first octet on (RFC 8314 §3.3)
+)
+
+// Endpoint is a server: "tcp" and "host:port", or "unix" and the path of a socket.
+type Endpoint struct{ Network, Address string }
+
 // Config says where a [Client] delivers. Zero fields take their default.
 type Config struct {
-	// Network and Address are "tcp" with "host:port", or "unix" with the path of a socket.
-	Network, Address string
-	// MaxConns bounds the connections open at one time; further messages wait. Default 16.
+	// Protocol is LMTP by default.
+	Protocol Protocol
+	// Endpoints are the servers, in order: the next one is asked where those before it fail.
+	Endpoints []Endpoint
+	TLS       TLS
+	// TLSConfig is what TLS begins with, for instance certificate authorities; default is the system's.
+	TLSConfig *tls.Config
+	// Username and Password sign in by AUTH, only in TLS or where nothing leaves the machine. With them the certificate
+	// is always checked. Empty: nobody signs in.
+	Username, Password string
+	// MaxConns bounds the connections open to each endpoint at one time; further messages wait. Default 16.
 	MaxConns int
-	// Hello is the name given with LHLO; default is the host's.
+	// Hello is the name given with LHLO or EHLO; default is the host's.
 	Hello    string
 	Timeouts Timeouts
 	// Dial opens a connection; default is a [net.Dialer].
@@ -57,6 +91,12 @@ func (c Config) WithDefaults() Config {
 	def(&c.Timeouts.Write, time.Minute)
 	def(&c.Timeouts.Final, 10*time.Minute)
 	def(&c.Timeouts.Idle, 30*time.Second)
+	if c.Protocol == "" {
+		c.Protocol = LMTP
+	}
+	if len(c.Endpoints) == 0 {
+		c.Endpoints = make([]Endpoint, 1)
+	}
 	if c.MaxConns <= 0 {
 		c.MaxConns = 16
 	}
@@ -72,55 +112,77 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Client is a [local.Destination] that speaks LMTP to one server.
+// tlsFor returns how TLS with an endpoint begins.
+func (c Config) tlsFor(at Endpoint) *tls.Config {
+	host, _, err := net.SplitHostPort(at.Address)
+	if err != nil {
+		host = at.Address
+	}
+	cfg := &tls.Config{}
+	if c.TLSConfig != nil {
+		cfg = c.TLSConfig.Clone()
+	}
+	cfg.ServerName, cfg.MinVersion = host, max(cfg.MinVersion, tls.VersionTLS12)
+	cfg.InsecureSkipVerify = c.TLS == OfferedTLS && c.Username == "" //nolint:gosec // as handshake says
+	return cfg
+}
+
+// Client is a [local.Destination] that speaks LMTP or SMTP to one of several servers.
 type Client struct {
-	pool *pool
+	protocol  Protocol
+	endpoints []*endpoint
 }
 
 var _ local.Destination = (*Client)(nil)
 
 // New returns a client; it connects when there is something to deliver.
 func New(cfg Config) *Client {
-	return &Client{pool: newPool(cfg.WithDefaults())}
+	cfg = cfg.WithDefaults()
+	c := &Client{protocol: cfg.Protocol}
+	for _, at := range cfg.Endpoints {
+		c.endpoints = append(c.endpoints, &endpoint{pool: newPool(cfg, at)})
+	}
+	return c
 }
 
 // Deliver hands over one message, as [local.Destination] promises. A recipient whose address cannot
 // stand in a command is answered 553 here. A reverse-path that the server cannot take becomes the null
 // one: the message matters more than the address its bounces go to. What the server says of the message
-// as a whole (its answer to MAIL or DATA) is the answer of each recipient.
+// as a whole (its answer to MAIL or DATA) is the answer of each recipient. An endpoint that fails before anything of
+// the message was read is followed by the next.
 //
 // Once the last octets are sent, ctx no longer ends the wait for the answers; Timeouts.Final does.
 func (c *Client) Deliver(
 	ctx context.Context, env local.Envelope, msg local.Message, commit func(context.Context) error,
 ) ([]local.Reply, error) {
 	if env.Mailbox != nil {
-		return nil, fault.Errorf(fault.DestinationTemporary, "lmtp", "LMTP hands mail to a recipient, not to a mailbox: want another mailbox destination")
+		return nil, fault.Errorf(fault.DestinationTemporary, string(c.protocol), "%s hands mail to a recipient, not to a mailbox: want another mailbox destination",
+			strings.ToUpper(string(c.protocol)))
 	}
 	tx := newTransaction(env, msg, commit)
 	if len(tx.todo) == 0 {
 		return tx.answers(), nil
 	}
-	cn, err := c.pool.take(ctx)
-	if err != nil {
-		return tx.answers(), err
-	}
-	kept := cn.kept
-	err = tx.run(ctx, cn)
-	if err != nil && kept && !tx.sending && ctx.Err() == nil {
-		// The server gave a kept connection up before anything of the message was sent.
-		if cn, err = c.pool.renew(ctx, cn); err != nil {
+	var failed error
+	for e := range c.order() {
+		var err error
+		tx, err = e.deliver(ctx, env, msg, commit)
+		if err == nil || tx.sending || ctx.Err() != nil {
 			return tx.answers(), err
 		}
-		tx = newTransaction(env, msg, commit)
-		err = tx.run(ctx, cn)
+		if failed != nil {
+			err = fmt.Errorf("%w; %w", failed, err)
+		}
+		failed = err
 	}
-	c.pool.give(cn)
-	return tx.answers(), err
+	return tx.answers(), failed
 }
 
 // Close drops idle connections. Deliveries under way end as they would; later ones are possible, and
 // their connections are not kept.
 func (c *Client) Close() error {
-	c.pool.close()
+	for _, e := range c.endpoints {
+		e.pool.close()
+	}
 	return nil
 }

@@ -2,7 +2,6 @@ package lmtp
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +24,8 @@ const (
 // conn is a connection that was greeted. One goroutine uses it at a time.
 type conn struct {
 	net.Conn
+	raw    net.Conn // beneath TLS
+	proto  Protocol
 	limits Timeouts
 	in     replyReader
 	out    []byte // not yet written; its capacity is outSize
@@ -38,72 +39,27 @@ type conn struct {
 	broken bool      // must not be used for another message
 }
 
-// extensions is what the server offers (RFC 5321 §4.1.1.1).
-type extensions struct {
-	pipelining, eightBit, size, utf8, chunking bool
-}
-
-// connect opens a connection and says LHLO.
-func connect(ctx context.Context, cfg Config) (*conn, error) {
+// connect opens a connection and brings it to where mail can be handed over.
+func connect(ctx context.Context, cfg Config, at Endpoint) (*conn, error) {
 	dialing, cancel := context.WithTimeout(ctx, cfg.Timeouts.Dial)
-	nc, err := cfg.Dial(dialing, cfg.Network, cfg.Address)
+	nc, err := cfg.Dial(dialing, at.Network, at.Address)
 	cancel()
+	cn := &conn{Conn: nc, raw: nc, proto: cfg.Protocol, limits: cfg.Timeouts}
 	if err != nil {
-		return nil, failure(ctx, "lmtp connect", err)
+		return nil, cn.failure(ctx, "connect", err)
 	}
-	cn := &conn{Conn: nc, limits: cfg.Timeouts, out: make([]byte, 0, outSize), chunk: make([]byte, inSize)}
+	cn.out, cn.chunk = make([]byte, 0, outSize), make([]byte, inSize)
 	cn.in.r = bufio.NewReaderSize(nc, maxReplyLine)
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
-	err = cn.greet(ctx, cfg.Hello)
+	err = cn.open(ctx, cfg, at)
 	if !stop() && err == nil {
-		err = fault.Wrap(fault.Canceled, "lmtp lhlo", context.Cause(ctx))
+		err = fault.Wrap(fault.Canceled, cn.op("hello"), context.Cause(ctx))
 	}
 	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
 	return cn, nil
-}
-
-func (cn *conn) greet(ctx context.Context, hello string) error {
-	r, err := cn.answer(cn.limits.Command, nil)
-	switch {
-	case err != nil:
-		return failure(ctx, "lmtp greeting", err)
-	case !r.ok():
-		return unwilling("lmtp greeting", r)
-	}
-	if err := cn.command("LHLO ", hello); err != nil {
-		return failure(ctx, "lmtp lhlo", err)
-	}
-	if err := cn.flush(); err != nil {
-		return failure(ctx, "lmtp lhlo", err)
-	}
-	r, err = cn.answer(cn.limits.Command, cn.ext.add)
-	switch {
-	case err != nil:
-		return failure(ctx, "lmtp lhlo", err)
-	case !r.ok():
-		return unwilling("lmtp lhlo", r)
-	}
-	return nil
-}
-
-// add notes the extension that a line of the answer to LHLO names.
-func (e *extensions) add(line []byte) {
-	word, _, _ := bytes.Cut(line, []byte(" "))
-	switch strings.ToUpper(string(word)) {
-	case "PIPELINING":
-		e.pipelining = true
-	case "8BITMIME":
-		e.eightBit = true
-	case "SIZE":
-		e.size = true
-	case "SMTPUTF8":
-		e.utf8 = true
-	case "CHUNKING":
-		e.chunking = true
-	}
 }
 
 // answer reads the next answer within limit, however slowly it comes.
@@ -171,7 +127,7 @@ func (cn *conn) quiet() bool {
 	if cn.in.r.Buffered() > 0 {
 		return false
 	}
-	sc, ok := cn.Conn.(syscall.Conn)
+	sc, ok := cn.raw.(syscall.Conn)
 	if !ok {
 		return true
 	}
@@ -202,17 +158,20 @@ func (cn *conn) quit() {
 	_ = cn.Close()
 }
 
+// op names a step in errors.
+func (cn *conn) op(step string) string { return string(cn.proto) + " " + step }
+
 // failure gives err the kind destination-temporary; the end of ctx comes first as a cause.
-func failure(ctx context.Context, op string, err error) error {
+func (cn *conn) failure(ctx context.Context, step string, err error) error {
 	if ctx.Err() != nil {
-		return fault.Wrap(fault.Canceled, op, context.Cause(ctx))
+		return fault.Wrap(fault.Canceled, cn.op(step), context.Cause(ctx))
 	}
-	return fault.New(fault.DestinationTemporary, op, err)
+	return fault.New(fault.DestinationTemporary, cn.op(step), err)
 }
 
 // unwilling is the error for a server that refuses to go on, whatever the message.
-func unwilling(op string, r reply) error {
-	return fault.New(fault.DestinationTemporary, op, fmt.Errorf("the destination answered %d %s", r.code, r))
+func (cn *conn) unwilling(step string, r reply) error {
+	return fault.New(fault.DestinationTemporary, cn.op(step), fmt.Errorf("the destination answered %d %s", r.code, r))
 }
 
 // validWord says whether s can stand in a command line as one word.

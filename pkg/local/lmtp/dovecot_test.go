@@ -15,9 +15,9 @@ import (
 func TestDovecot(t *testing.T) {
 	dove := testenv.NewDovecot(t, testenv.DovecotNoTLS())
 	for name, cfg := range map[string]lmtp.Config{
-		"tcp":  {Network: "tcp", Address: dove.LMTPAddr},
-		"unix": {Network: "unix", Address: dove.LMTPSocket, MaxConns: 2},
-		"plain": {Network: "unix", Address: dove.LMTPSocket, Dial: func(ctx context.Context, n, a string) (net.Conn, error) {
+		"tcp":  {Endpoints: []lmtp.Endpoint{{Network: "tcp", Address: dove.LMTPAddr}}},
+		"unix": {Endpoints: []lmtp.Endpoint{{Network: "unix", Address: dove.LMTPSocket}}, MaxConns: 2},
+		"plain": {Endpoints: []lmtp.Endpoint{{Network: "unix", Address: dove.LMTPSocket}}, Dial: func(ctx context.Context, n, a string) (net.Conn, error) {
 			c, err := new(net.Dialer).DialContext(ctx, n, a)
 			return &veiled{c}, err
 		}},

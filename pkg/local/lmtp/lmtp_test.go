@@ -41,7 +41,7 @@ func script(t *testing.T, dialogue string) (*testenv.Script, *lmtp.Client) {
 	t.Helper()
 	s := testenv.NewScript(t, dialogue)
 	c := lmtp.New(lmtp.Config{
-		Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", s.Port), Hello: "me",
+		Endpoints: []lmtp.Endpoint{{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", s.Port)}}, Hello: "me",
 		Timeouts: lmtp.Timeouts{Command: 300 * time.Millisecond, Final: 300 * time.Millisecond, Write: 5 * time.Second},
 	})
 	t.Cleanup(func() { _ = c.Close() })
@@ -222,7 +222,7 @@ func TestConnectionOutOfStepIsNotUsed(t *testing.T) {
 			_ = nc.Close()
 		}
 	})
-	c := lmtp.New(lmtp.Config{Network: "unix", Address: l.Addr().String(), Hello: "me"})
+	c := lmtp.New(lmtp.Config{Endpoints: []lmtp.Endpoint{{Network: "unix", Address: l.Addr().String()}}, Hello: "me"})
 	for range 3 {
 		replies, err := c.Deliver(t.Context(), local.Envelope{To: []string{"a@b"}}, local.Message{Body: strings.NewReader("x")}, nil)
 		if err != nil || !slices.Equal(codes(replies), []int{250}) {
@@ -250,7 +250,7 @@ func TestServerThatHangsUpInTheMessageIsHeard(t *testing.T) {
 
 func TestNothingListens(t *testing.T) {
 	t.Parallel()
-	c := lmtp.New(lmtp.Config{Network: "unix", Address: testenv.TempDir(t) + "/none"})
+	c := lmtp.New(lmtp.Config{Endpoints: []lmtp.Endpoint{{Network: "unix", Address: testenv.TempDir(t) + "/none"}}})
 	if replies, err := send(t, c); fault.KindOf(err) != fault.DestinationTemporary || len(replies) != 0 {
 		t.Errorf("replies %+v, error %v", replies, err)
 	}

@@ -13,6 +13,7 @@ import (
 // none, because whoever takes a slot takes an idle connection first.
 type pool struct {
 	cfg   Config
+	at    Endpoint
 	slots chan struct{}
 	// noBDAT says that the server offers BDAT and refuses it.
 	noBDAT atomic.Bool
@@ -23,8 +24,8 @@ type pool struct {
 	closed  bool
 }
 
-func newPool(cfg Config) *pool {
-	return &pool{cfg: cfg, slots: make(chan struct{}, cfg.MaxConns)}
+func newPool(cfg Config, at Endpoint) *pool {
+	return &pool{cfg: cfg, at: at, slots: make(chan struct{}, cfg.MaxConns)}
 }
 
 // take returns a connection that is greeted and between two messages: the one used last that is still
@@ -33,7 +34,7 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, fault.Wrap(fault.Canceled, "lmtp wait for a connection", context.Cause(ctx))
+		return nil, fault.Wrap(fault.Canceled, string(p.cfg.Protocol)+" wait for a connection", context.Cause(ctx))
 	}
 	for {
 		cn := p.pop()
@@ -56,7 +57,7 @@ func (p *pool) renew(ctx context.Context, old *conn) (*conn, error) {
 
 // open connects in a slot that is held, and gives the slot back on failure.
 func (p *pool) open(ctx context.Context) (*conn, error) {
-	cn, err := connect(ctx, p.cfg)
+	cn, err := connect(ctx, p.cfg, p.at)
 	if err != nil {
 		<-p.slots
 		return nil, err

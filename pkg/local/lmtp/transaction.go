@@ -26,6 +26,8 @@ type transaction struct {
 	refused bool          // by the answer to MAIL or DATA
 	data    bool          // the server waits for the message
 	sending bool          // of the message something may have been sent or read
+
+	blameless bool // the server has no part in the error
 }
 
 func newTransaction(env local.Envelope, msg local.Message, commit func(context.Context) error) *transaction {
@@ -54,7 +56,7 @@ func (tx *transaction) answers() []local.Reply {
 // run speaks the transaction on cn, and marks cn as broken where it cannot be used again.
 func (tx *transaction) run(ctx context.Context, cn *conn) error {
 	cn.broken = true
-	stop := context.AfterFunc(ctx, func() { _ = cn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = cn.raw.Close() })
 	defer stop()
 	if done, err := tx.atOnce(ctx, cn, stop); done {
 		return err
@@ -62,11 +64,18 @@ func (tx *transaction) run(ctx context.Context, cn *conn) error {
 	if err := tx.begin(ctx, cn); err != nil {
 		return err
 	}
+	send := tx.send
+	if cn.octets() {
+		tx.data, send = !tx.refused && len(tx.taken) > 0, tx.sendChunks
+	}
 	switch {
 	case tx.data && len(tx.taken) > 0:
 		tx.sending = true
-		if err := tx.send(ctx, cn, stop); err != nil {
+		if err := send(ctx, cn, stop); err != nil {
 			return err
+		}
+		if tx.refused { // by the answer to a chunk
+			return nil
 		}
 		return tx.finish(cn)
 	case tx.data:
@@ -94,18 +103,18 @@ func (tx *transaction) begin(ctx context.Context, cn *conn) error {
 		}
 		for _, c := range group {
 			if err := c.write(cn, tx); err != nil {
-				return failure(ctx, "lmtp "+c.op(), err)
+				return cn.failure(ctx, c.op(), err)
 			}
 		}
 		if err := cn.flush(); err != nil {
-			return failure(ctx, "lmtp "+group[0].op(), err)
+			return cn.failure(ctx, group[0].op(), err)
 		}
 		for _, c := range group {
 			r, err := cn.answer(cn.limits.Command, nil)
 			if err != nil {
-				return failure(ctx, "lmtp "+c.op(), err)
+				return cn.failure(ctx, c.op(), err)
 			}
-			if err := tx.note(c, r); err != nil {
+			if err := tx.note(cn, c, r); err != nil {
 				return err
 			}
 		}
@@ -114,8 +123,16 @@ func (tx *transaction) begin(ctx context.Context, cn *conn) error {
 	return nil
 }
 
-// downgrade answers the recipients that the server cannot take (RFC 6531 §3.5).
+// downgrade answers the recipients that the server cannot take (RFC 6531 §3.5), all of them where the message is larger
+// than it takes any (RFC 1870 §6).
 func (tx *transaction) downgrade(cn *conn) {
+	if limit := cn.ext.maxSize; limit > 0 && tx.msg.Size+int64(len(tx.msg.Trace)) > limit {
+		for _, i := range tx.todo {
+			tx.replies[i] = local.Reply{Recipient: tx.env.To[i], Code: 552,
+				Text: "5.3.4 the destination takes messages of at most " + strconv.FormatInt(limit, 10) + " octets"}
+		}
+		tx.todo = nil
+	}
 	if cn.ext.utf8 {
 		return
 	}
@@ -152,6 +169,9 @@ func (tx *transaction) commands(cn *conn) []command {
 	for _, i := range tx.todo {
 		cmds = append(cmds, command{"RCPT", i})
 	}
+	if cn.octets() {
+		return cmds
+	}
 	return append(cmds, command{verb: "DATA"})
 }
 
@@ -176,7 +196,10 @@ func (tx *transaction) sender(cn *conn) string {
 // parameters returns those of MAIL (RFC 6152, RFC 1870, RFC 6531).
 func (tx *transaction) parameters(cn *conn) string {
 	var s string
-	if cn.ext.eightBit {
+	switch {
+	case cn.octets():
+		s = " BODY=BINARYMIME"
+	case cn.ext.eightBit:
 		s = " BODY=8BITMIME"
 	}
 	if cn.ext.size && tx.msg.Size > 0 {
@@ -195,7 +218,7 @@ func (tx *transaction) parameters(cn *conn) string {
 }
 
 // note takes the answer to a command. An error means that the connection is of no more use.
-func (tx *transaction) note(c command, r reply) error {
+func (tx *transaction) note(cn *conn, c command, r reply) error {
 	if tx.refused || c.verb == "DATA" && len(tx.taken) == 0 {
 		// What was sent behind a refused MAIL, or for no recipient, is refused for that reason alone.
 		tx.data = c.verb == "DATA" && r.code == 354
@@ -222,7 +245,7 @@ func (tx *transaction) note(c command, r reply) error {
 	case c.verb != "DATA" && r.ok():
 		return nil
 	}
-	return unwilling("lmtp "+c.op(), r)
+	return cn.unwilling(c.op(), r)
 }
 
 // aboutUs says that a code is about the session, not about the message or a recipient: the server goes
