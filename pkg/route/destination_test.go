@@ -44,7 +44,7 @@ func TestParseDestinationSaysWhatIsAllowed(t *testing.T) {
 		"smtps:h,":                              "smtps:host",
 		"smtp+ssl:h":                            "smtps:host",
 		"smtp:user@h":                           "the host of smtp:host:port",
-		"smtp:::1":                              "the host of smtp",
+		"smtp:::1":                              "[v6]",
 		"lmtp:h:24,unix:/run/x":                 "1 to 65535",
 		"lmtp:h:24,h":                           "lmtp:host:port",
 		"lmtp:h:1" + strings.Repeat(",h:1", 16): "at most 16",

@@ -6,6 +6,7 @@ package delivery
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"sync"
 	"time"
@@ -35,6 +36,8 @@ type Config struct {
 	DeferAfter, DeferFor time.Duration
 	// MaxConns is how many connections are kept to one LMTP endpoint; default 16.
 	MaxConns int
+	// TLS towards destinations; default is the system's certificate authorities.
+	TLS *tls.Config
 }
 
 func (c Config) withDefaults() Config {

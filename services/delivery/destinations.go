@@ -6,7 +6,6 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
-	"github.com/mailferry/mailferry/pkg/local/lmtp"
 	"github.com/mailferry/mailferry/pkg/local/maildir"
 	"github.com/mailferry/mailferry/pkg/route"
 )
@@ -59,7 +58,8 @@ func (d *destinations) open(s site) (local.Destination, error) {
 	if err != nil {
 		return nil, fault.New(fault.Policy, "destination", err)
 	}
-	if _, err := s.password(d.vault); err != nil {
+	password, err := s.password(d.vault)
+	if err != nil {
 		return nil, err
 	}
 	if p.Kind == route.Maildir {
@@ -69,7 +69,7 @@ func (d *destinations) open(s site) (local.Destination, error) {
 		}
 		return m, nil
 	}
-	return lmtp.New(lmtp.Config{Network: p.Network, Address: p.Address, MaxConns: d.cfg.MaxConns}), nil
+	return d.transfer(p, s.login.Username, password), nil
 }
 
 func (d *destinations) close() {

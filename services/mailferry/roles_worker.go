@@ -44,7 +44,7 @@ func (c *workerCmd) Run(t *terminal) error {
 }
 
 func workerPart(ctx context.Context, f workerFlags, d *deps) (daemon.Part, error) {
-	roots, err := rootsWith(f.RemoteCA)
+	roots, err := rootsWith("--remote-ca", f.RemoteCA)
 	if err != nil {
 		return nil, err
 	}
@@ -76,17 +76,17 @@ func noneOf(n int) int {
 }
 
 // rootsWith returns the system's certificate authorities and those of the file.
-func rootsWith(path string) (*x509.CertPool, error) {
+func rootsWith(flag, path string) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()
 	if err != nil || path == "" {
 		return pool, err
 	}
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("--remote-ca: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--remote-ca: %s holds no certificate in PEM form", path)
+		return nil, fmt.Errorf("%s: %s holds no certificate in PEM form", flag, path)
 	}
 	return pool, nil
 }
