@@ -10,7 +10,7 @@ import (
 
 // What stands in the way of signing in.
 var (
-	errPlaintext = errors.New("the password of the destination is not sent without TLS; want a destination that begins with smtp+tls: or smtps:")
+	errPlaintext = errors.New("the password of the destination is not sent without TLS; want smtp+tls: or smtps: in its place")
 	errNoAuth    = errors.New("the destination does not let sign in by PLAIN or LOGIN (AUTH)")
 )
 

@@ -1,4 +1,4 @@
-// Package lmtp hands messages over by LMTP (RFC 2033) with the commands of one message in one write
+// Package lmtp hands messages over by LMTP (RFC 2033) and SMTP (RFC 5321) with the commands of one message in one write
 // (PIPELINING, RFC 2920), on connections that are kept. A small message for one recipient goes out in the same write, where the
 // server offers CHUNKING (RFC 3030).
 //
@@ -7,9 +7,13 @@
 //     bare LF becomes CRLF, and a last line without an end gets one. A dot at the start of such a line is
 //     doubled (RFC 5321 §4.5.2), so that nothing in a message can be taken for its end; after BDAT, which says the length,
 //     it is not. Every other octet,
-//     8-bit and NUL among them, goes out as it came, whether 8BITMIME (RFC 6152) is offered or not.
+//     8-bit and NUL among them, goes out as it came, whether 8BITMIME (RFC 6152) is offered or not, and lines are
+//     as long as they came. A server that offers CHUNKING and BINARYMIME (RFC 3030) is sent all octets as they came,
+//     counted: it has said that it takes them so. CHUNKING alone says nothing of the kind, and lines it stays.
 //   - A message is accepted whole or not at all: before its last octets any failure drops the connection.
 //     After them the answer is awaited whatever the context says; without one the error is uncertain.
+//   - One server after the other is asked until one takes a message, unless something of it was read before. One that
+//     fails is avoided for a while that grows, and then tried with one message.
 //   - The server's answers are read with bounds, and none of its text is passed on uncleaned.
 package lmtp
 

@@ -35,8 +35,10 @@ func TestHealth(t *testing.T) {
 		t.Error("want one message to find out")
 	}
 	h.good()
-	if !h.claim(now) || !h.claim(now) {
-		t.Error("want every message to go there again")
+	for range 2 {
+		if !h.claim(now) {
+			t.Error("want every message to go there again")
+		}
 	}
 }
 

@@ -66,11 +66,19 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 
 // Help explains destinations.
 func (*DomainPutCmd) Help() string {
-	return `A destination is lmtp:HOST:PORT, lmtp:unix:/PATH or maildir:/PATH, where %d in the path stands for the domain,
-%n for the local part and %u for the whole address of the recipient.
+	return `A destination is one of
+  lmtp:HOST:PORT, lmtp:unix:/PATH  LMTP (RFC 2033); lmtp+tls:HOST:PORT with TLS or not at all
+  smtp:HOST[:PORT]                 SMTP, port 25; TLS where the server offers it
+  smtp+tls:HOST[:PORT]             SMTP, port 587; TLS by STARTTLS, with a valid certificate, or not at all
+  smtps:HOST[:PORT]                SMTP, port 465; TLS from the first octet on
+  maildir:/PATH                    a Maildir; %d stands for the domain, %n for the local part and %u for the whole
+                                   address of the recipient
+More servers follow behind commas: each takes over where those before it fail. See docs/destinations.md.
 
-Example:
-  mailferry domain add example.com --destination lmtp:unix:/run/dovecot/lmtp`
+Examples:
+  mailferry domain add example.com --destination lmtp:unix:/run/dovecot/lmtp
+  mailferry domain add example.org --destination smtp+tls:relay.example.org --destination-username ferry \
+      --destination-password-file relay-password`
 }
 
 // Run adds the domain.
