@@ -316,6 +316,9 @@ func (ix *Index) Validity(k Key) uint32 {
 	return ix.sets[raw[:4]].validity
 }
 
+// ByContent says that it knows messages by another name than an IMAP one, as of a mailbox without UIDVALIDITY.
+func (ix *Index) ByContent() bool { return ix.size() > 0 }
+
 // Epoch is the epoch of the index, "" if there is none.
 func (ix *Index) Epoch() string { return ix.epoch }
 

@@ -16,7 +16,8 @@ import (
 type Item struct {
 	// Mailbox is the IMAP mailbox; empty for POP3.
 	Mailbox string
-	// UIDValidity and UID identify an IMAP message (RFC 9051 §2.3.1.1).
+	// UIDValidity and UID identify an IMAP message (RFC 9051 §2.3.1.1). Without UIDVALIDITY, 0, the UID holds for this
+	// session alone: nothing is deleted by it, moved or marked.
 	UIDValidity, UID uint32
 	// Number and UniqueID identify a POP3 message in this session and across sessions (RFC 1939 §7).
 	// UniqueID is empty where the server gave none, or one that it gave twice.

@@ -119,6 +119,9 @@ func (r *run) leaving(ctx context.Context) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n := len(slices.DeleteFunc(m.items(collected), func(it remote.Item) bool { return !unnumbered(it) })); n > 0 {
+		r.note("%d collected messages stay at the remote server: it gives their mailbox no UIDVALIDITY, so that their numbers may be those of others", n)
+	}
 	at := m.leaving(r.acc, collected, old)
 	strange, err := r.strangers(ctx, at)
 	return slices.DeleteFunc(at, func(i int) bool { return strange[i] }), err
@@ -214,7 +217,7 @@ func (r *run) take(ctx context.Context, batch []remote.Item) error {
 func (r *run) markSeen(ctx context.Context) error {
 	m := r.mailbox()
 	marker, ok := r.session.(remote.Marker)
-	at := m.collected()
+	at := slices.DeleteFunc(m.collected(), func(i int) bool { return unnumbered(m.listing.Items[i]) })
 	if !r.acc.MarkSeen || !ok || len(at) == 0 {
 		return nil
 	}

@@ -27,14 +27,14 @@ var errStorm = errors.New("the server numbers its messages anew; what is under w
 // header does not tell. What is in flight under an old key has no identity in the index yet: it is waited for.
 // Nothing is fetched before that, and a storm that a run leaves behind is gone on with.
 func (r *run) brake(ctx context.Context) error {
-	at := r.index.Renumbered(r.keys, r.held)
+	at := r.renumbered()
 	if len(at) == 0 && (!r.index.Storm() || !r.listing.Complete) {
 		return nil
 	}
 	if err := r.askInFlight(ctx); err != nil {
 		return err
 	}
-	if at = r.index.Renumbered(r.keys, r.held); r.oldUnderWay() {
+	if at = r.renumbered(); r.oldUnderWay() {
 		return fault.New(fault.BackPressure, "uid storm", errStorm)
 	}
 	runs, known, err := r.hold.Storm(ctx)
@@ -55,6 +55,27 @@ func (r *run) brake(ctx context.Context) error {
 	}
 	r.index, err = r.hold.Reload(ctx)
 	return err
+}
+
+// renumbered returns the positions of what may be known under another name: also of what has one of another form now,
+// since the server began to give UIDVALIDITY, or gives it no more.
+func (r *run) renumbered() []int {
+	at := r.index.Renumbered(r.keys, r.held)
+	for i, it := range r.listing.Items {
+		k := r.keys[i]
+		if it.Mailbox == "" || k == "" || r.held[string(k)] || r.index.State(k) != ledger.StateNew {
+			continue
+		}
+		if m, _ := r.index.Mark(k); m.Leased {
+			continue
+		}
+		knows := r.index.Validity(r.w.Keyer.IMAP(it.Mailbox, 0, 0)) != 0 // by number
+		if unnumbered(it) && knows || !unnumbered(it) && !knows && r.index.ByContent() {
+			at = append(at, i)
+		}
+	}
+	slices.Sort(at)
+	return slices.Compact(at)
 }
 
 // oldUnderWay says that a message is in flight whose key is not listed.

@@ -109,7 +109,7 @@ func (r *run) nameListed() (nameless []remote.Item) {
 	boxes := make(map[string]string) // mailboxes by what the ledger calls them
 	for i, it := range r.listing.Items {
 		switch {
-		case r.acc.Protocol == account.IMAP:
+		case it.UIDValidity != 0:
 			k := r.w.Keyer.IMAP(it.Mailbox, it.UIDValidity, it.UID)
 			if m, ok := boxes[k.Mailbox()]; ok && m != it.Mailbox {
 				continue // two in 2^32 that are called alike: the index has room for one
@@ -117,7 +117,7 @@ func (r *run) nameListed() (nameless []remote.Item) {
 			boxes[k.Mailbox()], r.keys[i] = it.Mailbox, k
 		case it.UniqueID != "":
 			r.keys[i] = r.w.Keyer.UniqueID(it.UniqueID)
-		case r.nameless[it.Number]:
+		case r.nameless[handle(it)]:
 		default:
 			nameless = append(nameless, it)
 		}
@@ -175,7 +175,7 @@ func (r *run) collecting(ctx context.Context, epoch string) error {
 // whole are the mailboxes that are listed whole, as the ledger calls them.
 func (r *run) whole() []string {
 	var names []string
-	if r.acc.Protocol == account.POP3 && r.listing.Complete {
+	if r.listing.Complete { // also of what IMAP gives no UIDVALIDITY
 		names = append(names, ledger.Maildrop)
 	}
 	for _, m := range r.listing.Mailboxes {

@@ -92,9 +92,9 @@ func (p *probe) name(ctx context.Context) error {
 	if !ok || len(nameless) == 0 || len(nameless) > maxNamed {
 		return nil
 	}
-	n := &naming{r: p.run, at: make(map[int]int, len(p.listing.Items))}
+	n := &naming{r: p.run, at: make(map[itemHandle]int, len(p.listing.Items))}
 	for i, it := range p.listing.Items {
-		n.at[it.Number] = i
+		n.at[handle(it)] = i
 	}
 	return n.ask(ctx, nameless, s.Headers, remote.HeaderDigest, func(remote.Item, error) {})
 }
@@ -167,7 +167,11 @@ func (p *probe) removal(ctx context.Context, coming map[itemHandle]bool) error {
 	inPart := func(i int) bool { return !whole[p.listing.Items[i].Mailbox] }
 	for i := range p.listing.Items {
 		if inPart(i) {
-			tally(&p.out.Stay, "the listing contradicts itself", 1)
+			why := "the listing contradicts itself"
+			if unnumbered(p.listing.Items[i]) {
+				why = "the server gives their mailbox no UIDVALIDITY"
+			}
+			tally(&p.out.Stay, why, 1)
 			n--
 		}
 	}
@@ -258,6 +262,8 @@ func (p *probe) warn() {
 
 func (p *probe) warnNames(warn func(bool, string, ...any)) {
 	if p.acc.Protocol != account.POP3 {
+		warn(slices.ContainsFunc(p.listing.Items, unnumbered), "the server gives a mailbox no UIDVALIDITY: its messages are told apart by their headers, "+
+			"which are read in every run, and none is deleted, moved or marked there")
 		return
 	}
 	n, all := 0, len(p.listing.Items)

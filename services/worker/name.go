@@ -13,14 +13,14 @@ import (
 // while it was read for its name.
 const maxNameless = 3
 
-// nameByContent names the messages for which the server gave no unique-id, or one that it gave twice: by the
+// nameByContent names the messages for which the server gave no unique-id or UIDVALIDITY, or one that it gave twice: by the
 // digest of their header where the session can read it alone, else of the whole message (remote.HeaderDigest,
 // remote.MessageDigest). A message that breaks the session stays without a name in this run, which goes on in
 // another session, so that it does not keep the others.
 func (r *run) nameByContent(ctx context.Context, items []remote.Item) error {
-	n := &naming{r: r, at: make(map[int]int, len(r.listing.Items))}
+	n := &naming{r: r, at: make(map[itemHandle]int, len(r.listing.Items))}
 	for i, it := range r.listing.Items {
-		n.at[it.Number] = i
+		n.at[handle(it)] = i
 	}
 	left := items
 	var err error
@@ -37,9 +37,9 @@ func (r *run) nameByContent(ctx context.Context, items []remote.Item) error {
 	}
 	r.failed(*n.broke, err)
 	if r.nameless == nil {
-		r.nameless = make(map[int]bool)
+		r.nameless = make(map[itemHandle]bool)
 	}
-	r.nameless[n.broke.Number] = true
+	r.nameless[handle(*n.broke)] = true
 	r.session.Abort()
 	if err := r.open(ctx); err != nil {
 		return err
@@ -50,8 +50,8 @@ func (r *run) nameByContent(ctx context.Context, items []remote.Item) error {
 // naming puts names to listed messages.
 type naming struct {
 	r     *run
-	at    map[int]int  // message number → place in the listing
-	broke *remote.Item // the message at which the session broke
+	at    map[itemHandle]int // place in the listing
+	broke *remote.Item       // the message at which the session broke
 }
 
 // ask reads the items by read, names them by digest, and hands over those that came to no name.
@@ -73,7 +73,8 @@ func (n *naming) ask(ctx context.Context, items []remote.Item, read func(context
 			failed(f.Item, err)
 			return nil
 		}
-		n.r.keys[n.at[f.Item.Number]] = n.r.w.Keyer.Content(sum)
+		// The same message in two mailboxes is two.
+		n.r.keys[n.at[handle(f.Item)]] = n.r.w.Keyer.Content(append(sum, f.Item.Mailbox...))
 		return nil
 	})
 	if err != nil && done < len(items) {
@@ -81,3 +82,6 @@ func (n *naming) ask(ctx context.Context, items []remote.Item, read func(context
 	}
 	return err
 }
+
+// unnumbered says that the server gives the mailbox of a message no UIDVALIDITY.
+func unnumbered(it remote.Item) bool { return it.Mailbox != "" && it.UIDValidity == 0 }

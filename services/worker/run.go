@@ -54,10 +54,10 @@ type run struct {
 	show    *progress
 	// failures is the first failure that concerns one message, not the session: the run goes on.
 	failures error
-	// readForNames says that whole messages were read to name them; nameless are the numbers of those that
+	// readForNames says that whole messages were read to name them; nameless are those that
 	// broke a session then.
 	readForNames bool
-	nameless     map[int]bool
+	nameless     map[itemHandle]bool
 	// watch is what goes on when a run with push has ended well; notWatched says why nothing does. alarmed says that
 	// the run was asked for because the server told of messages.
 	watch      *watch

@@ -72,7 +72,7 @@ func (s *session) list(ctx context.Context, mailbox string, limit int) (remote.L
 	m := remote.Mailbox{Name: mailbox, Status: remote.Status{
 		UIDValidity: s.selected.UIDValidity, UIDNext: uint32(s.selected.UIDNext), Messages: exists,
 	}}
-	if m.Status.UIDNext == 0 {
+	if m.Status.UIDNext == 0 || m.Status.UIDValidity == 0 {
 		m.Status = remote.Status{}
 	}
 	c := &collector{mailbox: mailbox, validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most, taken))}
@@ -84,7 +84,7 @@ func (s *session) list(ctx context.Context, mailbox string, limit int) (remote.L
 		}
 	}
 	l := c.listing(exists, s.now(), err)
-	m.Whole = l.Complete
+	m.Whole = l.Complete && s.selected.UIDValidity != 0 // else its UIDs say nothing from one session to the next
 	l.Mailboxes = []remote.Mailbox{m}
 	return l, nil
 }
@@ -127,9 +127,6 @@ func (s *session) open(ctx context.Context, mailbox string, readOnly bool) error
 		s.selected = nil
 		if err != nil {
 			return err
-		}
-		if data.UIDValidity == 0 {
-			return fault.Errorf(fault.Protocol, op, "the server gives the mailbox no UIDVALIDITY")
 		}
 		if !s.wire.wasCounted() {
 			return fault.Errorf(fault.Protocol, op, "the server does not say how many messages there are")

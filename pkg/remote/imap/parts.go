@@ -27,7 +27,12 @@ func byMailbox(items []remote.Item) [][]remote.Item {
 func (s *session) inEach(ctx context.Context, op string, readOnly bool, items []remote.Item, do func([]remote.Item) error) error {
 	var refused error
 	for _, part := range byMailbox(items) {
-		err := s.open(ctx, part[0].Mailbox, readOnly)
+		var err error
+		if part[0].UIDValidity == 0 && !readOnly {
+			err = fault.Errorf(fault.Protocol, op, "nothing is done: the server gives the mailbox no UIDVALIDITY")
+		} else {
+			err = s.open(ctx, part[0].Mailbox, readOnly)
+		}
 		if err == nil {
 			err = s.same(op, part)
 		}

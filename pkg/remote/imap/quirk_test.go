@@ -90,9 +90,9 @@ func TestQuirks(t *testing.T) {
 			"S: * 0 EXISTS\nS: * OK [UIDVALIDITY 7] x\nS: T1 OK done\n", ""},
 		{"quirk13/a malformed ENVELOPE", fetches + five + "S: * 2 FETCH (UID 6 ENVELOPE (NIL \"x\" ((NIL NIL)) BODY[] {3}\nS: def)\n" + nine + ok, "abc !not-found ghi"},
 		{"quirk14/a NIL boundary", fetches + five + "S: * 2 FETCH (UID 6 BODYSTRUCTURE (\"text\" \"plain\" (\"boundary\" NIL)) BODY[] {3}\nS: def)\n" + nine + ok, "abc def ghi"},
-		{"quirk15/UIDVALIDITY 0", examine + "S: * 3 EXISTS\nS: * OK [UIDVALIDITY 0] x\nS: T1 OK done\n", "list: protocol"},
-		{"quirk15/no UIDVALIDITY", examine + "S: * 3 EXISTS\nS: T1 OK done\n", "list: protocol"},
-		{"quirk15/none and empty (UW)", examine + "S: * 0 EXISTS\nS: T1 OK done\n", "list: protocol"},
+		{"quirk15/UIDVALIDITY 0", strings.Replace(fetches, "[UIDVALIDITY 7]", "[UIDVALIDITY 0]", 1) + all, "abc def ghi"},
+		{"quirk15/no UIDVALIDITY", strings.Replace(fetches, "S: * OK [UIDVALIDITY 7] ok\n", "", 1) + all, "abc def ghi"},
+		{"quirk15/none and empty (UW)", examine + "S: * 0 EXISTS\nS: T1 OK done\n", ""},
 		{"quirk27/a literal without length", fetches + five + "S: * 2 FETCH (UID 6 BODY[] {}\nS: def)\n", "abc fetch: protocol"},
 		{"quirk27/one whole body", fetches + all, "abc def ghi"},
 		{"quirk28/answered twice", fetches + five + five + six + six + nine + nine + ok, "abc def ghi"},
@@ -126,6 +126,23 @@ func TestQuirkOfAnotherUIDValidity(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		failsWith(t, s.Delete(t.Context(), items(5, 6)), fault.NotFound, "nothing is done")
+		wholly(t, script)
+	})
+	t.Run("quirk15/no UIDVALIDITY", func(t *testing.T) {
+		t.Parallel()
+		script := testenv.NewScript(t, strings.Replace(listed, "S: * OK [UIDVALIDITY 7] ok\n", "", 1))
+		s := session(t, brief(dialer(nil)), local(script.Port))
+		l, err := s.List(t.Context())
+		if err != nil || !l.Complete || len(l.Items) != 3 || l.Items[0].UIDValidity != 0 || l.Whole()["INBOX"] || l.Mailboxes[0].Status != (remote.Status{}) {
+			t.Errorf("%+v, %v", l, err)
+		}
+		for name, err := range map[string]error{
+			"delete": s.Delete(t.Context(), l.Items), "move": s.(remote.Mover).Move(t.Context(), l.Items, "Gone"), "mark": s.(remote.Marker).MarkSeen(t.Context(), l.Items),
+		} {
+			if fault.KindOf(err) != fault.Protocol || !strings.Contains(err.Error(), "nothing is done") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 		wholly(t, script)
 	})
 }
