@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/schedule"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -102,7 +103,8 @@ type Account struct {
 	OAuthProvider     string        // with OAuth2
 	ForwardTo         string        // an address or a mailbox path, as ParseTarget takes it
 	CopyTo            []string      // more of them, each of which gets an extra copy
-	Interval          time.Duration // 0: the global schedule
+	Interval          time.Duration // 0: the schedule
+	Schedule          schedule.Text // without entries: that of the domain, or the global one
 	Push              bool          // IMAP: new messages are waited for
 	After             After
 	OnIndexLoss       OnIndexLoss
@@ -275,6 +277,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		Mailboxes: a.Mailboxes, ExcludeMailboxes: a.ExcludeMailboxes,
 		Push: a.Push, Recipients: a.Recipients.proto(), Rules: RulesProto(a.Rules),
 		Notify: a.Notify, NotifyTo: a.NotifyTo,
+		Schedule: ScheduleProto(a.Schedule),
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -306,6 +309,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		Mailboxes: p.GetMailboxes(), ExcludeMailboxes: p.GetExcludeMailboxes(),
 		Push: p.GetPush(), Recipients: recipientsFromProto(p.GetRecipients()), Rules: RulesFromProto(p.GetRules()),
 		Notify: p.GetNotify(), NotifyTo: p.GetNotifyTo(),
+		Schedule: ScheduleFromProto(p.GetSchedule()),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

@@ -56,7 +56,7 @@ func (a Account) validateMove() error {
 // WithRules returns a with what it collects and what happens then as of has it. Where its mail comes from, and who
 // signs in there, stays.
 func (a Account) WithRules(of Account) Account {
-	a.Interval, a.After, a.MoveTo, a.MarkSeen = of.Interval, of.After, of.MoveTo, of.MarkSeen
+	a.Interval, a.Schedule, a.After, a.MoveTo, a.MarkSeen = of.Interval, of.Schedule, of.After, of.MoveTo, of.MarkSeen
 	a.AfterDays, a.AfterKeepNewest, a.AfterLargerThan = of.AfterDays, of.AfterKeepNewest, of.AfterLargerThan
 	a.StartDays, a.NewestFirst, a.MaxMessageSize, a.Oversize = of.StartDays, of.NewestFirst, of.MaxMessageSize, of.Oversize
 	a.MaxMessages, a.MaxBytes, a.MaxMessagesPerDay, a.MaxBytesPerDay = of.MaxMessages, of.MaxBytes, of.MaxMessagesPerDay, of.MaxBytesPerDay

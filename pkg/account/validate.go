@@ -85,8 +85,8 @@ func (a Account) Validate() error {
 	if err := a.validateNotify(); err != nil {
 		return err
 	}
-	if a.Interval != 0 && (a.Interval < MinInterval || a.Interval > MaxInterval) {
-		return invalid("interval", "want %v to %v, or none for the global schedule", MinInterval, MaxInterval)
+	if err := a.validateSchedule(); err != nil {
+		return err
 	}
 	if err := a.validatePolicy(); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/schedule"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -33,6 +34,8 @@ type Domain struct {
 	// Login at Destination, and MailboxLogin at MailboxDestination.
 	Login, MailboxLogin Login
 	Notify
+	// Schedule of its accounts that have none of their own.
+	Schedule schedule.Text
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -89,6 +92,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		DestinationUsername: dom.Login.Username, SealedDestinationPassword: []byte(dom.Login.Sealed),
 		MailboxDestinationUsername: dom.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(dom.MailboxLogin.Sealed),
 		WebhookUrl: dom.WebhookURL, SealedWebhookSecret: []byte(dom.SealedWebhookSecret), NotifyAdmin: dom.NotifyAdmin,
+		Schedule: account.ScheduleProto(dom.Schedule),
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -141,6 +145,7 @@ func readDomain(e entry) (Domain, error) {
 		Login:        Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())},
 		MailboxLogin: Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())},
 		Notify:       Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()},
+		Schedule:     account.ScheduleFromProto(p.GetSchedule()),
 		Revision:     e.revision,
 	}, nil
 }

@@ -65,7 +65,7 @@ func TestSettings(t *testing.T) {
 	d, _ := newDirectory(t)
 	ctx := limited(t, 30*time.Second)
 	s, err := d.Settings(ctx)
-	if err != nil || s != (Settings{Interval: 10 * time.Minute, POP3Locking: true}) {
+	if err != nil || !reflect.DeepEqual(s, Settings{Interval: 10 * time.Minute, POP3Locking: true}) {
 		t.Fatalf("defaults %+v, %v", s, err)
 	}
 	s, err = d.UpdateSettings(ctx, func(s *Settings) error {
@@ -75,7 +75,7 @@ func TestSettings(t *testing.T) {
 	if err != nil || s.Revision == 0 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	if got, err := d.Settings(ctx); err != nil || got != s || got.Interval != 10*time.Minute || got.POP3Locking {
+	if got, err := d.Settings(ctx); err != nil || !reflect.DeepEqual(got, s) || got.Interval != 10*time.Minute || got.POP3Locking {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	refused := errors.New("refused")

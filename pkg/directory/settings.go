@@ -7,6 +7,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/schedule"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -31,6 +32,8 @@ type Settings struct {
 	// Login at Destination, and MailboxLogin at MailboxDestination.
 	Login, MailboxLogin Login
 	Notify
+	// Schedule is the global one where it has entries, in place of Interval.
+	Schedule schedule.Text
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -82,6 +85,7 @@ func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 		DestinationUsername: s.Login.Username, SealedDestinationPassword: []byte(s.Login.Sealed),
 		MailboxDestinationUsername: s.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(s.MailboxLogin.Sealed),
 		WebhookUrl: s.WebhookURL, SealedWebhookSecret: []byte(s.SealedWebhookSecret), NotifyAdmin: s.NotifyAdmin,
+		Schedule: account.ScheduleProto(s.Schedule),
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -122,6 +126,7 @@ func readSettings(e *entry) (Settings, error) {
 	s.Login = Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())}
 	s.MailboxLogin = Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())}
 	s.Notify = Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()}
+	s.Schedule = account.ScheduleFromProto(p.GetSchedule())
 	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil

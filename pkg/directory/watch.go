@@ -92,6 +92,30 @@ func (d *Directory) WatchSettings(ctx context.Context, each func(Settings)) erro
 	})
 }
 
+// WatchDomains calls each for every domain as it is, and then for every change, until ctx ends; it returns ctx's error
+// then. A domain that was deleted is one with a name alone.
+func (d *Directory) WatchDomains(ctx context.Context, each func(Domain)) error {
+	return d.follow(ctx, d.domains.stream, jetstream.ConsumerConfig{
+		FilterSubject: d.domains.root + ">", DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, AckPolicy: jetstream.AckNonePolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	}, func(_ context.Context, m jetstream.Msg) {
+		e, ok := d.domains.received(m)
+		if !ok {
+			return
+		}
+		if name, ok := untoken(e.key); ok && e.deleted {
+			each(Domain{Name: name})
+			return
+		}
+		dom, err := readDomain(e)
+		if err != nil {
+			d.unreadable(d.domains, e, err)
+			return
+		}
+		each(dom)
+	})
+}
+
 func (d *Directory) change(e entry) (Change, error) {
 	domain, name, ok := accountOfKey(e.key)
 	if e.deleted && ok {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/schedule"
 	"github.com/mailferry/mailferry/pkg/testenv"
 )
 
@@ -274,12 +276,45 @@ func TestWatchOutlivesRestartAndLoss(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if settings[0] != DefaultSettings() {
+	if !reflect.DeepEqual(settings[0], DefaultSettings()) {
 		t.Fatalf("first %+v", settings[0])
 	}
 	for i := 1; i < len(settings); i++ {
 		if settings[i].Revision <= settings[i-1].Revision {
 			t.Fatalf("settings came twice: %+v", settings)
 		}
+	}
+}
+
+// TestWatchDomains hears of every domain, of its changes and of its end.
+func TestWatchDomains(t *testing.T) {
+	t.Parallel()
+	d, _ := newDirectory(t)
+	ctx, cancel := context.WithCancel(limited(t, 60*time.Second))
+	dom, err := d.PutDomain(ctx, Domain{Name: "a.example", Schedule: schedule.Text{Entries: []string{"at 03:00"}, Zone: "Europe/Berlin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard, done := make(chan Domain, 10), make(chan error, 1)
+	go func() { done <- d.WatchDomains(ctx, func(d Domain) { heard <- d }) }()
+	if got := <-heard; !reflect.DeepEqual(got, dom) {
+		t.Errorf("heard %+v, want %+v", got, dom)
+	}
+	dom.Schedule = schedule.Text{}
+	if dom, err = d.PutDomain(ctx, dom); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; !reflect.DeepEqual(got, dom) {
+		t.Errorf("heard %+v, want %+v", got, dom)
+	}
+	if err := d.DeleteDomain(ctx, dom.Name); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; !reflect.DeepEqual(got, Domain{Name: dom.Name}) {
+		t.Errorf("heard %+v of a domain that was removed", got)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/schedule"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -45,8 +46,8 @@ func (x *Index) Claim(ctx context.Context, shards []int, limit int, lease time.D
 			errs = append(errs, err)
 			continue
 		}
-		for i := 0; i+3 < len(rows); i += 4 {
-			cl, err := claimed(rows[i : i+4])
+		for i := 0; i+4 < len(rows); i += 5 {
+			cl, err := claimed(rows[i : i+5])
 			if err != nil {
 				errs = append(errs, err)
 				continue
@@ -62,7 +63,8 @@ func claimed(row []any) (Claimed, error) {
 	raw, _ := row[1].(string)
 	at, _ := row[2].(string)
 	lease, _ := row[3].(string)
-	e, err := decode(uid, raw)
+	text, _ := row[4].(string)
+	e, err := decode(uid, raw, text)
 	if err != nil {
 		return Claimed{}, err
 	}
@@ -73,13 +75,13 @@ func claimed(row []any) (Claimed, error) {
 	return Claimed{Entry: e, Due: time.UnixMilli(int64(ms)), lease: lease}, nil
 }
 
-// Commit sets the next due time of claimed accounts. A claim whose lease ended, or whose account was
+// Commit sets the next due time of claimed accounts; the zero time is never. A claim whose lease ended, or whose account was
 // edited meanwhile, is passed over: another due time stands already.
 func (x *Index) Commit(ctx context.Context, claims []Claimed, next func(Claimed) time.Time) error {
 	byShard := map[int][]any{}
 	for _, c := range claims {
 		s := ShardOf(c.UID)
-		byShard[s] = append(byShard[s], c.UID, c.lease, next(c).UnixMilli())
+		byShard[s] = append(byShard[s], c.UID, c.lease, millis(next(c)))
 	}
 	p := x.rdb.Pipeline()
 	for s, args := range byShard {
@@ -90,8 +92,9 @@ func (x *Index) Commit(ctx context.Context, claims []Claimed, next func(Claimed)
 }
 
 // decode reads an entry: revision|active|interval s|not-before ms|kind|failures|since ms|last ms|domain|name.
-// The scripts write it; name comes last because it may hold any character.
-func decode(uid, raw string) (Entry, error) {
+// The scripts write it; name comes last because it may hold any character. text is the schedule of an account that has
+// one: zone;entry;entry…
+func decode(uid, raw, text string) (Entry, error) {
 	f := strings.SplitN(raw, "|", 10)
 	if len(f) != 10 {
 		return Entry{}, fault.Errorf(fault.Internal, "due entry", "%q of account %s cannot be read", fault.Clean(raw), uid)
@@ -104,8 +107,14 @@ func decode(uid, raw string) (Entry, error) {
 		}
 		n[i] = v
 	}
+	zone, entries, ok := strings.Cut(text, ";")
+	var own schedule.Text
+	if ok {
+		own = schedule.Text{Zone: zone, Entries: strings.Split(entries, ";")}
+	}
 	return Entry{
-		UID: uid, Domain: f[8], Name: f[9], Revision: uint64(n[0]), Active: n[1] == 1,
+		Schedule: own,
+		UID:      uid, Domain: f[8], Name: f[9], Revision: uint64(n[0]), Active: n[1] == 1,
 		Interval: time.Duration(n[2]) * time.Second,
 		State: State{
 			NotBefore: fromMillis(n[3]), Kind: fault.Kind(n[4]), Failures: int(n[5]),
@@ -128,11 +137,16 @@ func fromMillis(ms int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// Bring brings forward the due times of active accounts that follow the global schedule to what next says,
-// where that is earlier than what stands. It is called when the global interval was changed.
+// Bring brings forward the due times of active accounts that follow the schedule of their domain, or the global one, to
+// what next says, where that is earlier than what stands; the zero time passes an account over. It is called when such
+// a schedule was changed.
 func (x *Index) Bring(ctx context.Context, next func(Entry) time.Time) error {
 	for s := range Shards {
 		k := keys(s)
+		own, err := x.own(ctx, k[3])
+		if err != nil {
+			return fault.Wrap(fault.Internal, "due bring", err)
+		}
 		it := x.rdb.HScan(ctx, k[1], 0, "", 500).Iterator()
 		var members []redis.Z
 		for it.Next(ctx) {
@@ -140,11 +154,14 @@ func (x *Index) Bring(ctx context.Context, next func(Entry) time.Time) error {
 			if !it.Next(ctx) {
 				break
 			}
-			e, err := decode(uid, it.Val())
-			if err != nil || !e.Active || e.Interval != 0 {
+			e, err := decode(uid, it.Val(), "")
+			if err != nil || !e.Active || e.Interval != 0 || own[uid] {
 				continue
 			}
 			at := next(e)
+			if at.IsZero() {
+				continue
+			}
 			if at.Before(e.NotBefore) {
 				at = e.NotBefore
 			}
@@ -162,4 +179,15 @@ func (x *Index) Bring(ctx context.Context, next func(Entry) time.Time) error {
 		}
 	}
 	return nil
+}
+
+// own returns which accounts of a shard have a schedule of their own.
+func (x *Index) own(ctx context.Context, key string) (map[string]bool, error) {
+	own := map[string]bool{}
+	it := x.rdb.HScan(ctx, key, 0, "", 500).Iterator()
+	for it.Next(ctx) {
+		own[it.Val()] = true
+		it.Next(ctx) // its schedule
+	}
+	return own, it.Err()
 }

@@ -1,8 +1,9 @@
--- KEYS: at, entry. ARGV: limit, lease (ms). Answers uid, entry, due, lease score for each.
+-- KEYS: at, entry, told, schedule. ARGV: limit, lease (ms). Answers uid, entry, due, lease score, schedule for each.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rows = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
 local out, lease = {}, string.format('%.0f', now + tonumber(ARGV[2]))
+local own = redis.call('HLEN', KEYS[4]) > 0
 for i = 1, #rows, 2 do
   local raw = redis.call('HGET', KEYS[2], rows[i])
   if raw then
@@ -11,6 +12,7 @@ for i = 1, #rows, 2 do
     out[#out + 1] = raw
     out[#out + 1] = rows[i + 1]
     out[#out + 1] = lease
+    out[#out + 1] = own and redis.call('HGET', KEYS[4], rows[i]) or ''
   else
     redis.call('ZREM', KEYS[1], rows[i])
   end

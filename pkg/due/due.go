@@ -14,9 +14,11 @@ import (
 	"errors"
 	"hash/fnv"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/schedule"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -31,8 +33,10 @@ type Entry struct {
 	UID, Domain, Name string
 	// Revision of the account in the directory that the entry was made from.
 	Revision uint64
-	// Interval of the account, 0 for the global schedule.
+	// Interval of the account, 0 for Schedule.
 	Interval time.Duration
+	// Schedule of the account; without entries, that of its domain or the global one.
+	Schedule schedule.Text
 	// Active accounts are due at times; others keep their entry and are never due.
 	Active bool
 	// State is what runs wrote.
@@ -82,7 +86,7 @@ func run(ctx context.Context, c redis.Scripter, src string, shard int, args ...a
 
 func keys(shard int) []string {
 	tag := "ferry:due:{" + strconv.Itoa(shard) + "}"
-	return []string{tag + ":at", tag + ":entry", tag + ":told"}
+	return []string{tag + ":at", tag + ":entry", tag + ":told", tag + ":schedule"}
 }
 
 // ShardOf returns the shard of an account, 0 to Shards-1.
@@ -93,15 +97,19 @@ func ShardOf(uid string) int {
 }
 
 // Put writes what the directory says of an account. next is the due time of one that is new, became
-// active or was edited; the same revision again keeps the due time there is, and an older one changes
+// active or was edited, the zero time for never; the same revision again keeps the due time there is, and an older one changes
 // nothing. An edit forgives: it clears the failures, so that the next run is not held back.
 func (x *Index) Put(ctx context.Context, e Entry, next time.Time) error {
 	active := 0
 	if e.Active {
 		active = 1
 	}
+	text := ""
+	if len(e.Schedule.Entries) > 0 {
+		text = e.Schedule.Zone + ";" + strings.Join(e.Schedule.Entries, ";")
+	}
 	err := run(ctx, x.rdb, putLua, ShardOf(e.UID), e.UID, e.Revision, active,
-		int64(e.Interval/time.Second), e.Domain, e.Name, next.UnixMilli()).Err()
+		int64(e.Interval/time.Second), e.Domain, e.Name, millis(next), text).Err()
 	return fault.Wrap(fault.Internal, "due put", err)
 }
 
@@ -112,6 +120,7 @@ func (x *Index) Remove(ctx context.Context, uid string) error {
 		p.ZRem(ctx, k[0], uid)
 		p.HDel(ctx, k[1], uid)
 		p.HDel(ctx, k[2], uid)
+		p.HDel(ctx, k[3], uid)
 		return nil
 	})
 	return fault.Wrap(fault.Internal, "due remove", err)
@@ -178,7 +187,7 @@ func (x *Index) Move(ctx context.Context, uid string, revision uint64, at time.T
 func (x *Index) Get(ctx context.Context, uid string) (Entry, time.Time, error) {
 	k := keys(ShardOf(uid))
 	p := x.rdb.Pipeline()
-	raw, at := p.HGet(ctx, k[1], uid), p.ZScore(ctx, k[0], uid)
+	raw, at, text := p.HGet(ctx, k[1], uid), p.ZScore(ctx, k[0], uid), p.HGet(ctx, k[3], uid)
 	_, _ = p.Exec(ctx)
 	if err := raw.Err(); err != nil {
 		if errors.Is(err, redis.Nil) {
@@ -186,7 +195,7 @@ func (x *Index) Get(ctx context.Context, uid string) (Entry, time.Time, error) {
 		}
 		return Entry{}, time.Time{}, fault.Wrap(fault.Internal, "due get", err)
 	}
-	e, err := decode(uid, raw.Val())
+	e, err := decode(uid, raw.Val(), text.Val())
 	if err != nil {
 		return Entry{}, time.Time{}, err
 	}

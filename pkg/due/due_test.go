@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/schedule"
 	"github.com/mailferry/mailferry/pkg/testenv"
 )
 
@@ -317,4 +319,51 @@ func TestToldOutlivesEditsAndRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	settle(fault.None, due.Settled{})
+}
+
+// TestSchedules keeps the calendars of accounts, and what is never due.
+func TestSchedules(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	past := time.Now().Add(-time.Minute).Truncate(time.Millisecond)
+	e := entry("u", 1)
+	e.Interval, e.Schedule = 0, schedule.Text{Zone: "Europe/Berlin", Entries: []string{"at 06:30", "every 1h"}}
+	if err := errors.Join(x.Put(ctx, e, past), x.Put(ctx, entry("v", 1), past)); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := x.Get(ctx, "u"); err != nil || !reflect.DeepEqual(got.Schedule, e.Schedule) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	claims, err := x.Claim(ctx, all(), 10, time.Minute)
+	if err != nil || len(claims) != 2 {
+		t.Fatalf("%+v, %v", claims, err)
+	}
+	for _, c := range claims {
+		if want := map[string]schedule.Text{"u": e.Schedule}[c.UID]; !reflect.DeepEqual(c.Schedule, want) {
+			t.Errorf("%s has %+v", c.UID, c.Schedule)
+		}
+	}
+	if err := x.Commit(ctx, claims, func(due.Claimed) time.Time { return time.Time{} }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Settle(ctx, "u", fault.Auth, time.Now().Add(time.Hour), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, at, err := x.Get(ctx, "u"); err != nil || !at.IsZero() {
+		t.Errorf("what is never due is due at %v, %v", at, err)
+	}
+	e.Revision, e.Schedule = 2, schedule.Text{}
+	if err := x.Put(ctx, e, past); err != nil {
+		t.Fatal(err)
+	}
+	if got, at, err := x.Get(ctx, "u"); err != nil || len(got.Schedule.Entries) != 0 || !at.Equal(past) {
+		t.Errorf("after an edit: %+v at %v, %v", got, at, err)
+	}
+	if err := x.Remove(ctx, "u"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := x.Get(ctx, "u"); !errors.Is(err, due.ErrNotFound) {
+		t.Error(err)
+	}
 }

@@ -102,6 +102,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		LocalDomains: d.LocalDomains, AliasDomains: d.AliasDomains, Rules: account.RulesProto(d.Rules),
 		DestinationUsername: d.Login.Username, MailboxDestinationUsername: d.MailboxLogin.Username,
 		WebhookUrl: d.WebhookURL, NotifyAdmin: d.NotifyAdmin,
+		Schedule: account.ScheduleProto(d.Schedule),
 	}
 }
 
@@ -151,6 +152,10 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 		RequireTLS: req.GetDomain().GetRequireTls(), AllowInvalidTLS: req.GetDomain().GetAllowInvalidTls(),
 		EgressPorts: account.Ports(req.GetDomain().GetEgressPorts()), EgressProxy: req.GetDomain().GetEgressProxy(), EgressSource: req.GetDomain().GetEgressSource(),
 		MailboxDestination: strings.TrimSpace(req.GetDomain().GetMailboxDestination()), Postmaster: strings.TrimSpace(req.GetDomain().GetPostmaster()),
+		Schedule: account.ScheduleFromProto(req.GetDomain().GetSchedule()),
+	}
+	if err := account.ValidateSchedule(d.Schedule); err != nil {
+		return nil, asField(err)
 	}
 	if err := checkEgress(d); err != nil {
 		return nil, err
@@ -242,6 +247,7 @@ func protoSettings(s directory.Settings) *mailferryv1.Settings {
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 		DestinationUsername: s.Login.Username, MailboxDestinationUsername: s.MailboxLogin.Username,
 		WebhookUrl: s.WebhookURL, NotifyAdmin: s.NotifyAdmin,
+		Schedule: account.ScheduleProto(s.Schedule),
 	}
 }
 
@@ -256,6 +262,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 	if err := account.Ports(req.GetEgressPorts()).Validate(); err != nil {
 		return nil, asField(err)
 	}
+	if err := account.ValidateSchedule(account.ScheduleFromProto(req.GetSchedule())); err != nil {
+		return nil, asField(err)
+	}
 	set, err := s.Directory.UpdateSettings(ctx, func(set *directory.Settings) error {
 		there := *set
 		if req.Destination != nil {
@@ -263,6 +272,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		}
 		if req.MailboxDestination != nil {
 			set.MailboxDestination = strings.TrimSpace(req.GetMailboxDestination())
+		}
+		if req.Schedule != nil {
+			set.Schedule = account.ScheduleFromProto(req.GetSchedule())
 		}
 		if req.Postmaster != nil {
 			set.Postmaster = strings.TrimSpace(req.GetPostmaster())

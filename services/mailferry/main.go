@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // schedules go by time zones, also where the system knows none
 
 	"github.com/alecthomas/kong"
 

@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -62,7 +61,7 @@ type Planner struct {
 	log    *zap.Logger
 	cfg    Config
 
-	global   atomic.Int64 // interval of accounts that have none, in ns
+	plan     *plan
 	draining chan struct{}
 	emitted  *prometheus.CounterVec
 	lag      prometheus.Histogram
@@ -90,8 +89,16 @@ func (p *Planner) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.global.Store(int64(s.Interval))
+	p.plan = newPlan(s)
+	domains, err := p.dir.Domains(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range domains {
+		p.plan.setDomain(d)
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.dir.WatchDomains(ctx, func(d directory.Domain) { p.domain(ctx, d) }) })
 	g.Go(func() error { return p.dir.Watch(ctx, "planner", p.follow) })
 	g.Go(func() error { return p.dir.WatchSettings(ctx, func(s directory.Settings) { p.settings(ctx, s) }) })
 	g.Go(func() error { return p.emitLoop(ctx) })
@@ -145,32 +152,44 @@ func (p *Planner) put(ctx context.Context, a account.Account, now time.Time) err
 	if err != nil {
 		return err
 	}
-	e := due.Entry{UID: a.UID, Domain: a.Domain, Name: a.Name, Revision: a.Revision, Interval: a.Interval, Active: a.Active}
-	interval := p.interval(a.Interval)
+	e := due.Entry{
+		UID: a.UID, Domain: a.Domain, Name: a.Name, Revision: a.Revision, Interval: a.Interval, Schedule: a.Schedule, Active: a.Active,
+	}
+	next := p.plan.next(e, now)
 	if a.Push { // it is watched once it has run
-		interval = min(interval, 6*p.cfg.Lease)
+		if soon := schedule.Next(a.UID, 6*p.cfg.Lease, now); next.IsZero() || soon.Before(next) {
+			next = soon
+		}
 	}
-	return p.due.Put(ctx, e, schedule.Next(a.UID, interval, now))
+	return p.due.Put(ctx, e, next)
 }
 
-func (p *Planner) interval(own time.Duration) time.Duration {
-	if own > 0 {
-		return own
-	}
-	return time.Duration(p.global.Load())
-}
-
-// settings takes a new global schedule: accounts that follow it are planned anew at their next turn, at
-// the latest after the shorter of the two intervals.
+// settings takes a new global schedule, and domain that of a domain: accounts that follow it are planned anew, at the
+// latest at the turn that stands.
 func (p *Planner) settings(ctx context.Context, s directory.Settings) {
-	if old := p.global.Swap(int64(s.Interval)); old == int64(s.Interval) {
-		return
+	if p.plan.setGlobal(s) {
+		p.log.Info("global schedule", zap.Duration("interval", s.Interval), zap.Strings("schedule", s.Schedule.Entries))
+		p.bring(ctx, func(due.Entry) bool { return true })
 	}
-	p.log.Info("global schedule", zap.Duration("interval", s.Interval))
+}
+
+func (p *Planner) domain(ctx context.Context, d directory.Domain) {
+	if p.plan.setDomain(d) {
+		p.log.Info("schedule of a domain", zap.String("domain", d.Name), zap.Strings("schedule", d.Schedule.Entries))
+		p.bring(ctx, func(e due.Entry) bool { return e.Domain == d.Name })
+	}
+}
+
+func (p *Planner) bring(ctx context.Context, whose func(due.Entry) bool) {
 	now := time.Now()
-	next := func(e due.Entry) time.Time { return schedule.Next(e.UID, s.Interval, now) }
-	if err := p.due.Bring(ctx, next); err != nil {
-		p.log.Warn("global schedule: due times are brought forward at their next turn only", zap.Error(err))
+	err := p.due.Bring(ctx, func(e due.Entry) time.Time {
+		if !whose(e) {
+			return time.Time{}
+		}
+		return p.plan.next(e, now)
+	})
+	if err != nil {
+		p.log.Warn("due times are brought forward at their next turn only", zap.Error(err))
 	}
 }
 
@@ -217,11 +236,30 @@ func (p *Planner) complete(ctx context.Context) error {
 	return p.due.SetComplete(ctx, start)
 }
 
+// hours puts those off that a failure made due at a time that their schedule does not have, and returns the others.
+func (p *Planner) hours(ctx context.Context, claims []due.Claimed, now time.Time) ([]due.Claimed, error) {
+	var in, out []due.Claimed
+	for _, c := range claims {
+		if c.Due.Equal(c.NotBefore) && p.plan.after(c.Entry, c.Due.Add(-time.Millisecond)).After(now) {
+			out = append(out, c)
+		} else {
+			in = append(in, c)
+		}
+	}
+	if len(out) == 0 {
+		return in, nil
+	}
+	return in, p.due.Commit(ctx, out, func(c due.Claimed) time.Time { return p.plan.after(c.Entry, now) })
+}
+
 // emit claims what is due, publishes its jobs and commits the next due times, in this order.
 func (p *Planner) emit(ctx context.Context, shards []int, now func() time.Time) error {
 	most := max(1, min(p.cfg.Batch, int(float64(p.cfg.Rate)*p.cfg.Tick.Seconds())/len(shards)))
 	claims, err := p.due.Claim(ctx, shards, most, p.cfg.Lease)
 	if err != nil || len(claims) == 0 {
+		return err
+	}
+	if claims, err = p.hours(ctx, claims, now()); err != nil || len(claims) == 0 {
 		return err
 	}
 	jobs := make([]queue.Job, len(claims))
@@ -249,11 +287,7 @@ func (p *Planner) emit(ctx context.Context, shards []int, now func() time.Time) 
 	}
 	at := now()
 	err = p.due.Commit(ctx, confirmed, func(c due.Claimed) time.Time {
-		next := schedule.Next(c.UID, p.interval(c.Interval), at)
-		if c.NotBefore.After(next) {
-			next = c.NotBefore
-		}
-		return next
+		return p.plan.after(c.Entry, at)
 	})
 	return errors.Join(failed, err)
 }

@@ -825,6 +825,61 @@ func (x *Rule) GetContinue() bool {
 	return false
 }
 
+// Schedule says by the calendar when accounts are run.
+type Schedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For instance "every 5m", "every 1h mon-fri 08:00-18:00", "at 06:30 day 1,15", "cron 30 6 * * 1-5", "off". At most 16.
+	Entries []string `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// IANA name, for instance "Europe/Berlin"; empty: the domain's, then the installation's, then UTC.
+	TimeZone      string `protobuf:"bytes,2,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schedule) Reset() {
+	*x = Schedule{}
+	mi := &file_mailferry_v1_account_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schedule) ProtoMessage() {}
+
+func (x *Schedule) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_account_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
+func (*Schedule) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Schedule) GetEntries() []string {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *Schedule) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
 // Account is a remote account: what to collect, from where, when, to whom.
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -912,15 +967,17 @@ type Account struct {
 	Rules []*Rule `protobuf:"bytes,72,rep,name=rules,proto3" json:"rules,omitempty"`
 	// The owner gets a mail when the account begins to fail, recovers, or passes messages over: at notify_to, or, where
 	// that is empty, at the address of forward_to.
-	Notify        bool   `protobuf:"varint,80,opt,name=notify,proto3" json:"notify,omitempty"`
-	NotifyTo      string `protobuf:"bytes,81,opt,name=notify_to,json=notifyTo,proto3" json:"notify_to,omitempty"`
+	Notify   bool   `protobuf:"varint,80,opt,name=notify,proto3" json:"notify,omitempty"`
+	NotifyTo string `protobuf:"bytes,81,opt,name=notify_to,json=notifyTo,proto3" json:"notify_to,omitempty"`
+	// In place of interval. Without entries: interval, then the domain's schedule, then the global one.
+	Schedule      *Schedule `protobuf:"bytes,90,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[3]
+	mi := &file_mailferry_v1_account_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +989,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[3]
+	mi := &file_mailferry_v1_account_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1002,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{3}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Account) GetUid() string {
@@ -1263,6 +1320,13 @@ func (x *Account) GetNotifyTo() string {
 	return ""
 }
 
+func (x *Account) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
 // Domain is a tenant of the hosting provider.
 type Domain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1305,14 +1369,16 @@ type Domain struct {
 	WebhookUrl          string `protobuf:"bytes,40,opt,name=webhook_url,json=webhookUrl,proto3" json:"webhook_url,omitempty"`
 	SealedWebhookSecret []byte `protobuf:"bytes,41,opt,name=sealed_webhook_secret,json=sealedWebhookSecret,proto3" json:"sealed_webhook_secret,omitempty"`
 	// Address that gets a mail for each of them; empty: nobody.
-	NotifyAdmin   string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
+	NotifyAdmin string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
+	// Of its accounts that have neither schedule nor interval of their own.
+	Schedule      *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Domain) Reset() {
 	*x = Domain{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[4]
+	mi := &file_mailferry_v1_account_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1390,7 @@ func (x *Domain) String() string {
 func (*Domain) ProtoMessage() {}
 
 func (x *Domain) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[4]
+	mi := &file_mailferry_v1_account_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1403,7 @@ func (x *Domain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Domain.ProtoReflect.Descriptor instead.
 func (*Domain) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{4}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Domain) GetName() string {
@@ -1480,6 +1546,13 @@ func (x *Domain) GetNotifyAdmin() string {
 	return ""
 }
 
+func (x *Domain) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1508,13 +1581,15 @@ type Settings struct {
 	WebhookUrl          string `protobuf:"bytes,40,opt,name=webhook_url,json=webhookUrl,proto3" json:"webhook_url,omitempty"`
 	SealedWebhookSecret []byte `protobuf:"bytes,41,opt,name=sealed_webhook_secret,json=sealedWebhookSecret,proto3" json:"sealed_webhook_secret,omitempty"`
 	NotifyAdmin         string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Global schedule, in place of interval where it has entries.
+	Schedule      *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[5]
+	mi := &file_mailferry_v1_account_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1601,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[5]
+	mi := &file_mailferry_v1_account_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1614,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{5}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Settings) GetInterval() *durationpb.Duration {
@@ -1654,6 +1729,13 @@ func (x *Settings) GetNotifyAdmin() string {
 	return ""
 }
 
+func (x *Settings) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
 // Collection records durably that an account has collected, and under which epoch of its UID index,
 // so that a lost index is known as lost.
 type Collection struct {
@@ -1673,7 +1755,7 @@ type Collection struct {
 
 func (x *Collection) Reset() {
 	*x = Collection{}
-	mi := &file_mailferry_v1_account_proto_msgTypes[6]
+	mi := &file_mailferry_v1_account_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1767,7 @@ func (x *Collection) String() string {
 func (*Collection) ProtoMessage() {}
 
 func (x *Collection) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_account_proto_msgTypes[6]
+	mi := &file_mailferry_v1_account_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1780,7 @@ func (x *Collection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collection.ProtoReflect.Descriptor instead.
 func (*Collection) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{6}
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Collection) GetEpoch() string {
@@ -1775,7 +1857,10 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	" \x01(\tR\tsubfolder\x12\x12\n" +
 	"\x04copy\x18\v \x03(\tR\x04copy\x12\x18\n" +
 	"\adiscard\x18\f \x01(\bR\adiscard\x12\x1a\n" +
-	"\bcontinue\x18\r \x01(\bR\bcontinue\"\x82\r\n" +
+	"\bcontinue\x18\r \x01(\bR\bcontinue\"A\n" +
+	"\bSchedule\x12\x18\n" +
+	"\aentries\x18\x01 \x03(\tR\aentries\x12\x1b\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xb6\r\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1830,7 +1915,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"recipients\x12(\n" +
 	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
-	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\"\xd3\x06\n" +
+	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
+	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\x87\a\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -1856,7 +1942,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\vwebhook_url\x18( \x01(\tR\n" +
 	"webhookUrl\x122\n" +
 	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
-	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\"\xf5\x05\n" +
+	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\x122\n" +
+	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xa9\x06\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -1878,7 +1965,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\vwebhook_url\x18( \x01(\tR\n" +
 	"webhookUrl\x122\n" +
 	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
-	"\fnotify_admin\x18* \x01(\tR\vnotifyAdminB\x12\n" +
+	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\x122\n" +
+	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bscheduleB\x12\n" +
 	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +
@@ -1948,7 +2036,7 @@ func file_mailferry_v1_account_proto_rawDescGZIP() []byte {
 }
 
 var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_mailferry_v1_account_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: mailferry.v1.Protocol
 	(TlsMode)(0),                  // 1: mailferry.v1.TlsMode
@@ -1961,12 +2049,13 @@ var file_mailferry_v1_account_proto_goTypes = []any{
 	(*Recipients)(nil),            // 8: mailferry.v1.Recipients
 	(*Rewrite)(nil),               // 9: mailferry.v1.Rewrite
 	(*Rule)(nil),                  // 10: mailferry.v1.Rule
-	(*Account)(nil),               // 11: mailferry.v1.Account
-	(*Domain)(nil),                // 12: mailferry.v1.Domain
-	(*Settings)(nil),              // 13: mailferry.v1.Settings
-	(*Collection)(nil),            // 14: mailferry.v1.Collection
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*Schedule)(nil),              // 11: mailferry.v1.Schedule
+	(*Account)(nil),               // 12: mailferry.v1.Account
+	(*Domain)(nil),                // 13: mailferry.v1.Domain
+	(*Settings)(nil),              // 14: mailferry.v1.Settings
+	(*Collection)(nil),            // 15: mailferry.v1.Collection
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_mailferry_v1_account_proto_depIdxs = []int32{
 	6,  // 0: mailferry.v1.Recipients.mode:type_name -> mailferry.v1.RecipientMode
@@ -1974,24 +2063,27 @@ var file_mailferry_v1_account_proto_depIdxs = []int32{
 	9,  // 2: mailferry.v1.Recipients.rewrites:type_name -> mailferry.v1.Rewrite
 	0,  // 3: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
 	1,  // 4: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
-	15, // 5: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
+	16, // 5: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
 	2,  // 6: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
 	3,  // 7: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
-	16, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	16, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	17, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	17, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
 	5,  // 10: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
 	4,  // 11: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
 	8,  // 12: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
 	10, // 13: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
-	10, // 14: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
-	15, // 15: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	16, // 16: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	16, // 17: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	11, // 14: mailferry.v1.Account.schedule:type_name -> mailferry.v1.Schedule
+	10, // 15: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
+	11, // 16: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
+	16, // 17: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	11, // 18: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
+	17, // 19: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	17, // 20: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }
@@ -1999,14 +2091,14 @@ func file_mailferry_v1_account_proto_init() {
 	if File_mailferry_v1_account_proto != nil {
 		return
 	}
-	file_mailferry_v1_account_proto_msgTypes[5].OneofWrappers = []any{}
+	file_mailferry_v1_account_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_account_proto_rawDesc), len(file_mailferry_v1_account_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2195,8 +2195,10 @@ type PutSettingsRequest struct {
 	WebhookUrl                 *string `protobuf:"bytes,40,opt,name=webhook_url,json=webhookUrl,proto3,oneof" json:"webhook_url,omitempty"`
 	WebhookSecret              *string `protobuf:"bytes,41,opt,name=webhook_secret,json=webhookSecret,proto3,oneof" json:"webhook_secret,omitempty"`
 	NotifyAdmin                *string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3,oneof" json:"notify_admin,omitempty"`
-	unknownFields              protoimpl.UnknownFields
-	sizeCache                  protoimpl.SizeCache
+	// Set without entries: no schedule but the interval.
+	Schedule      *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutSettingsRequest) Reset() {
@@ -2332,6 +2334,13 @@ func (x *PutSettingsRequest) GetNotifyAdmin() string {
 		return *x.NotifyAdmin
 	}
 	return ""
+}
+
+func (x *PutSettingsRequest) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
 }
 
 type PutSettingsResponse struct {
@@ -2812,6 +2821,192 @@ func (*DropDeadResponse) Descriptor() ([]byte, []int) {
 	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
+type ExplainScheduleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ref   *AccountRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// How many starts; 0: ten. At most 1,000.
+	Count         int32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainScheduleRequest) Reset() {
+	*x = ExplainScheduleRequest{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainScheduleRequest) ProtoMessage() {}
+
+func (x *ExplainScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainScheduleRequest.ProtoReflect.Descriptor instead.
+func (*ExplainScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ExplainScheduleRequest) GetRef() *AccountRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *ExplainScheduleRequest) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ScheduledStart is a start of a schedule.
+type ScheduledStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// The entry of the schedule that it comes from, or "every" and the interval.
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// What is unusual of it: a time of day that the day does not have, or has twice.
+	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduledStart) Reset() {
+	*x = ScheduledStart{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduledStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduledStart) ProtoMessage() {}
+
+func (x *ScheduledStart) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduledStart.ProtoReflect.Descriptor instead.
+func (*ScheduledStart) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ScheduledStart) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ScheduledStart) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ScheduledStart) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type ExplainScheduleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose schedule it is: "account", "domain" or "settings".
+	Source   string            `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	TimeZone string            `protobuf:"bytes,2,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	Starts   []*ScheduledStart `protobuf:"bytes,3,rep,name=starts,proto3" json:"starts,omitempty"`
+	// Why the account is not run at these times, empty if it is: it is not active, or its runs failed.
+	HeldBack      string `protobuf:"bytes,4,opt,name=held_back,json=heldBack,proto3" json:"held_back,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainScheduleResponse) Reset() {
+	*x = ExplainScheduleResponse{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainScheduleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainScheduleResponse) ProtoMessage() {}
+
+func (x *ExplainScheduleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainScheduleResponse.ProtoReflect.Descriptor instead.
+func (*ExplainScheduleResponse) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ExplainScheduleResponse) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ExplainScheduleResponse) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *ExplainScheduleResponse) GetStarts() []*ScheduledStart {
+	if x != nil {
+		return x.Starts
+	}
+	return nil
+}
+
+func (x *ExplainScheduleResponse) GetHeldBack() string {
+	if x != nil {
+		return x.HeldBack
+	}
+	return ""
+}
+
 var File_mailferry_v1_control_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_control_proto_rawDesc = "" +
@@ -2967,7 +3162,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\x8e\b\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xc2\b\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -2989,7 +3184,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\vwebhook_url\x18( \x01(\tH\vR\n" +
 	"webhookUrl\x88\x01\x01\x12*\n" +
 	"\x0ewebhook_secret\x18) \x01(\tH\fR\rwebhookSecret\x88\x01\x01\x12&\n" +
-	"\fnotify_admin\x18* \x01(\tH\rR\vnotifyAdmin\x88\x01\x01B\x0e\n" +
+	"\fnotify_admin\x18* \x01(\tH\rR\vnotifyAdmin\x88\x01\x01\x122\n" +
+	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bscheduleB\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
@@ -3027,7 +3223,19 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"!\n" +
 	"\x0fDropDeadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x12\n" +
-	"\x10DropDeadResponse2\xce\x05\n" +
+	"\x10DropDeadResponse\"Z\n" +
+	"\x16ExplainScheduleRequest\x12*\n" +
+	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"d\n" +
+	"\x0eScheduledStart\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\xa1\x01\n" +
+	"\x17ExplainScheduleResponse\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x124\n" +
+	"\x06starts\x18\x03 \x03(\v2\x1c.mailferry.v1.ScheduledStartR\x06starts\x12\x1b\n" +
+	"\theld_back\x18\x04 \x01(\tR\bheldBack2\xb3\x06\n" +
 	"\x0eAccountService\x12X\n" +
 	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12T\n" +
 	"\n" +
@@ -3035,7 +3243,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\fListAccounts\x12!.mailferry.v1.ListAccountsRequest\x1a\".mailferry.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\rUpdateAccount\x12\".mailferry.v1.UpdateAccountRequest\x1a#.mailferry.v1.UpdateAccountResponse\x12X\n" +
 	"\rDeleteAccount\x12\".mailferry.v1.DeleteAccountRequest\x1a#.mailferry.v1.DeleteAccountResponse\x12R\n" +
-	"\vTestAccount\x12 .mailferry.v1.TestAccountRequest\x1a!.mailferry.v1.TestAccountResponse\x12W\n" +
+	"\vTestAccount\x12 .mailferry.v1.TestAccountRequest\x1a!.mailferry.v1.TestAccountResponse\x12c\n" +
+	"\x0fExplainSchedule\x12$.mailferry.v1.ExplainScheduleRequest\x1a%.mailferry.v1.ExplainScheduleResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\fStartConsent\x12!.mailferry.v1.StartConsentRequest\x1a\".mailferry.v1.StartConsentResponse0\x01\x12O\n" +
 	"\n" +
 	"ResetIndex\x12\x1f.mailferry.v1.ResetIndexRequest\x1a .mailferry.v1.ResetIndexResponse2\xf0\x01\n" +
@@ -3070,157 +3279,167 @@ func file_mailferry_v1_control_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_control_proto_rawDescData
 }
 
-var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_mailferry_v1_control_proto_goTypes = []any{
-	(*AccountRef)(nil),            // 0: mailferry.v1.AccountRef
-	(*CreateAccountRequest)(nil),  // 1: mailferry.v1.CreateAccountRequest
-	(*CreateAccountResponse)(nil), // 2: mailferry.v1.CreateAccountResponse
-	(*TestAccountRequest)(nil),    // 3: mailferry.v1.TestAccountRequest
-	(*TestAccountResponse)(nil),   // 4: mailferry.v1.TestAccountResponse
-	(*ListProvidersRequest)(nil),  // 5: mailferry.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil), // 6: mailferry.v1.ListProvidersResponse
-	(*GetAccountRequest)(nil),     // 7: mailferry.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),    // 8: mailferry.v1.GetAccountResponse
-	(*AccountState)(nil),          // 9: mailferry.v1.AccountState
-	(*ListAccountsRequest)(nil),   // 10: mailferry.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),  // 11: mailferry.v1.ListAccountsResponse
-	(*UpdateAccountRequest)(nil),  // 12: mailferry.v1.UpdateAccountRequest
-	(*UpdateAccountResponse)(nil), // 13: mailferry.v1.UpdateAccountResponse
-	(*StartConsentRequest)(nil),   // 14: mailferry.v1.StartConsentRequest
-	(*StartConsentResponse)(nil),  // 15: mailferry.v1.StartConsentResponse
-	(*DeleteAccountRequest)(nil),  // 16: mailferry.v1.DeleteAccountRequest
-	(*DeleteAccountResponse)(nil), // 17: mailferry.v1.DeleteAccountResponse
-	(*ResetIndexRequest)(nil),     // 18: mailferry.v1.ResetIndexRequest
-	(*ResetIndexResponse)(nil),    // 19: mailferry.v1.ResetIndexResponse
-	(*FetchRequest)(nil),          // 20: mailferry.v1.FetchRequest
-	(*FetchResponse)(nil),         // 21: mailferry.v1.FetchResponse
-	(*FetchManyRequest)(nil),      // 22: mailferry.v1.FetchManyRequest
-	(*FetchManyResponse)(nil),     // 23: mailferry.v1.FetchManyResponse
-	(*ListRunsRequest)(nil),       // 24: mailferry.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 25: mailferry.v1.ListRunsResponse
-	(*GetStatusRequest)(nil),      // 26: mailferry.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 27: mailferry.v1.GetStatusResponse
-	(*Component)(nil),             // 28: mailferry.v1.Component
-	(*ListDomainsRequest)(nil),    // 29: mailferry.v1.ListDomainsRequest
-	(*ListDomainsResponse)(nil),   // 30: mailferry.v1.ListDomainsResponse
-	(*PutDomainRequest)(nil),      // 31: mailferry.v1.PutDomainRequest
-	(*PutDomainResponse)(nil),     // 32: mailferry.v1.PutDomainResponse
-	(*DeleteDomainRequest)(nil),   // 33: mailferry.v1.DeleteDomainRequest
-	(*DeleteDomainResponse)(nil),  // 34: mailferry.v1.DeleteDomainResponse
-	(*GetSettingsRequest)(nil),    // 35: mailferry.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),   // 36: mailferry.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),    // 37: mailferry.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),   // 38: mailferry.v1.PutSettingsResponse
-	(*ListDeadRequest)(nil),       // 39: mailferry.v1.ListDeadRequest
-	(*DeadEntry)(nil),             // 40: mailferry.v1.DeadEntry
-	(*ListDeadResponse)(nil),      // 41: mailferry.v1.ListDeadResponse
-	(*GetDeadRequest)(nil),        // 42: mailferry.v1.GetDeadRequest
-	(*GetDeadResponse)(nil),       // 43: mailferry.v1.GetDeadResponse
-	(*RetryDeadRequest)(nil),      // 44: mailferry.v1.RetryDeadRequest
-	(*RetryDeadResponse)(nil),     // 45: mailferry.v1.RetryDeadResponse
-	(*DropDeadRequest)(nil),       // 46: mailferry.v1.DropDeadRequest
-	(*DropDeadResponse)(nil),      // 47: mailferry.v1.DropDeadResponse
-	(*Account)(nil),               // 48: mailferry.v1.Account
-	(*TestReport)(nil),            // 49: mailferry.v1.TestReport
-	(*Provider)(nil),              // 50: mailferry.v1.Provider
-	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
-	(*Fault)(nil),                 // 52: mailferry.v1.Fault
-	(*Progress)(nil),              // 53: mailferry.v1.Progress
-	(*RunReport)(nil),             // 54: mailferry.v1.RunReport
-	(*Domain)(nil),                // 55: mailferry.v1.Domain
-	(*Settings)(nil),              // 56: mailferry.v1.Settings
-	(*durationpb.Duration)(nil),   // 57: google.protobuf.Duration
-	(*DeadLetter)(nil),            // 58: mailferry.v1.DeadLetter
+	(*AccountRef)(nil),              // 0: mailferry.v1.AccountRef
+	(*CreateAccountRequest)(nil),    // 1: mailferry.v1.CreateAccountRequest
+	(*CreateAccountResponse)(nil),   // 2: mailferry.v1.CreateAccountResponse
+	(*TestAccountRequest)(nil),      // 3: mailferry.v1.TestAccountRequest
+	(*TestAccountResponse)(nil),     // 4: mailferry.v1.TestAccountResponse
+	(*ListProvidersRequest)(nil),    // 5: mailferry.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),   // 6: mailferry.v1.ListProvidersResponse
+	(*GetAccountRequest)(nil),       // 7: mailferry.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),      // 8: mailferry.v1.GetAccountResponse
+	(*AccountState)(nil),            // 9: mailferry.v1.AccountState
+	(*ListAccountsRequest)(nil),     // 10: mailferry.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 11: mailferry.v1.ListAccountsResponse
+	(*UpdateAccountRequest)(nil),    // 12: mailferry.v1.UpdateAccountRequest
+	(*UpdateAccountResponse)(nil),   // 13: mailferry.v1.UpdateAccountResponse
+	(*StartConsentRequest)(nil),     // 14: mailferry.v1.StartConsentRequest
+	(*StartConsentResponse)(nil),    // 15: mailferry.v1.StartConsentResponse
+	(*DeleteAccountRequest)(nil),    // 16: mailferry.v1.DeleteAccountRequest
+	(*DeleteAccountResponse)(nil),   // 17: mailferry.v1.DeleteAccountResponse
+	(*ResetIndexRequest)(nil),       // 18: mailferry.v1.ResetIndexRequest
+	(*ResetIndexResponse)(nil),      // 19: mailferry.v1.ResetIndexResponse
+	(*FetchRequest)(nil),            // 20: mailferry.v1.FetchRequest
+	(*FetchResponse)(nil),           // 21: mailferry.v1.FetchResponse
+	(*FetchManyRequest)(nil),        // 22: mailferry.v1.FetchManyRequest
+	(*FetchManyResponse)(nil),       // 23: mailferry.v1.FetchManyResponse
+	(*ListRunsRequest)(nil),         // 24: mailferry.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),        // 25: mailferry.v1.ListRunsResponse
+	(*GetStatusRequest)(nil),        // 26: mailferry.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 27: mailferry.v1.GetStatusResponse
+	(*Component)(nil),               // 28: mailferry.v1.Component
+	(*ListDomainsRequest)(nil),      // 29: mailferry.v1.ListDomainsRequest
+	(*ListDomainsResponse)(nil),     // 30: mailferry.v1.ListDomainsResponse
+	(*PutDomainRequest)(nil),        // 31: mailferry.v1.PutDomainRequest
+	(*PutDomainResponse)(nil),       // 32: mailferry.v1.PutDomainResponse
+	(*DeleteDomainRequest)(nil),     // 33: mailferry.v1.DeleteDomainRequest
+	(*DeleteDomainResponse)(nil),    // 34: mailferry.v1.DeleteDomainResponse
+	(*GetSettingsRequest)(nil),      // 35: mailferry.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),     // 36: mailferry.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),      // 37: mailferry.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),     // 38: mailferry.v1.PutSettingsResponse
+	(*ListDeadRequest)(nil),         // 39: mailferry.v1.ListDeadRequest
+	(*DeadEntry)(nil),               // 40: mailferry.v1.DeadEntry
+	(*ListDeadResponse)(nil),        // 41: mailferry.v1.ListDeadResponse
+	(*GetDeadRequest)(nil),          // 42: mailferry.v1.GetDeadRequest
+	(*GetDeadResponse)(nil),         // 43: mailferry.v1.GetDeadResponse
+	(*RetryDeadRequest)(nil),        // 44: mailferry.v1.RetryDeadRequest
+	(*RetryDeadResponse)(nil),       // 45: mailferry.v1.RetryDeadResponse
+	(*DropDeadRequest)(nil),         // 46: mailferry.v1.DropDeadRequest
+	(*DropDeadResponse)(nil),        // 47: mailferry.v1.DropDeadResponse
+	(*ExplainScheduleRequest)(nil),  // 48: mailferry.v1.ExplainScheduleRequest
+	(*ScheduledStart)(nil),          // 49: mailferry.v1.ScheduledStart
+	(*ExplainScheduleResponse)(nil), // 50: mailferry.v1.ExplainScheduleResponse
+	(*Account)(nil),                 // 51: mailferry.v1.Account
+	(*TestReport)(nil),              // 52: mailferry.v1.TestReport
+	(*Provider)(nil),                // 53: mailferry.v1.Provider
+	(*timestamppb.Timestamp)(nil),   // 54: google.protobuf.Timestamp
+	(*Fault)(nil),                   // 55: mailferry.v1.Fault
+	(*Progress)(nil),                // 56: mailferry.v1.Progress
+	(*RunReport)(nil),               // 57: mailferry.v1.RunReport
+	(*Domain)(nil),                  // 58: mailferry.v1.Domain
+	(*Settings)(nil),                // 59: mailferry.v1.Settings
+	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
+	(*Schedule)(nil),                // 61: mailferry.v1.Schedule
+	(*DeadLetter)(nil),              // 62: mailferry.v1.DeadLetter
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
-	48, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
-	48, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
+	51, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
+	51, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
 	0,  // 2: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	48, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
-	49, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
-	48, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
-	50, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
+	51, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
+	52, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
+	51, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
+	53, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
 	0,  // 7: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	48, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
+	51, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
 	9,  // 9: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
-	51, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
-	51, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
-	52, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
-	51, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	51, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	51, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
-	48, // 16: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	54, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
+	54, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
+	55, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
+	54, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
+	54, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	54, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
+	51, // 16: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
 	9,  // 17: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	48, // 18: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	48, // 19: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	51, // 18: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	51, // 19: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
 	0,  // 20: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
-	51, // 21: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	54, // 21: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
 	0,  // 22: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
 	0,  // 23: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
 	0,  // 24: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	53, // 25: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	54, // 26: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	56, // 25: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	57, // 26: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
 	0,  // 27: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	54, // 28: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	57, // 28: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
 	28, // 29: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	55, // 30: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	55, // 31: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	55, // 32: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	56, // 33: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	57, // 34: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	56, // 35: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	58, // 36: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	40, // 37: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	40, // 38: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 39: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	7,  // 40: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	10, // 41: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	12, // 42: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	16, // 43: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	3,  // 44: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
-	14, // 45: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
-	18, // 46: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	20, // 47: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	22, // 48: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	24, // 49: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	26, // 50: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	29, // 51: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	31, // 52: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	33, // 53: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	35, // 54: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	37, // 55: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	5,  // 56: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
-	39, // 57: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	42, // 58: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	44, // 59: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	46, // 60: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 61: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	8,  // 62: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	11, // 63: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	13, // 64: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	17, // 65: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	4,  // 66: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	15, // 67: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	19, // 68: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	21, // 69: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	23, // 70: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	25, // 71: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	27, // 72: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	30, // 73: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	32, // 74: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	34, // 75: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	36, // 76: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	38, // 77: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	6,  // 78: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	41, // 79: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	43, // 80: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	45, // 81: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	47, // 82: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	61, // [61:83] is the sub-list for method output_type
-	39, // [39:61] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	58, // 30: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	58, // 31: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	58, // 32: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	59, // 33: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	60, // 34: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	61, // 35: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
+	59, // 36: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	62, // 37: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	40, // 38: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	40, // 39: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	0,  // 40: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
+	54, // 41: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
+	49, // 42: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
+	1,  // 43: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	7,  // 44: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	10, // 45: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	12, // 46: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	16, // 47: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	3,  // 48: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
+	48, // 49: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
+	14, // 50: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	18, // 51: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	20, // 52: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	22, // 53: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	24, // 54: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	26, // 55: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	29, // 56: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	31, // 57: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	33, // 58: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	35, // 59: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	37, // 60: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	5,  // 61: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	39, // 62: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	42, // 63: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	44, // 64: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	46, // 65: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	2,  // 66: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	8,  // 67: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	11, // 68: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	13, // 69: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	17, // 70: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	4,  // 71: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	50, // 72: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
+	15, // 73: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	19, // 74: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	21, // 75: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	23, // 76: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	25, // 77: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	27, // 78: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	30, // 79: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	32, // 80: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	34, // 81: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	36, // 82: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	38, // 83: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	6,  // 84: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	41, // 85: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	43, // 86: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	45, // 87: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	47, // 88: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	66, // [66:89] is the sub-list for method output_type
+	43, // [43:66] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }
@@ -3242,7 +3461,7 @@ func file_mailferry_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_control_proto_rawDesc), len(file_mailferry_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

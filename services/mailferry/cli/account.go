@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -37,6 +38,7 @@ type AccountAddCmd struct {
 	Inactive    bool   `help:"Do not fetch it yet."`
 
 	Copies      `embed:""`
+	Calendar    `embed:""`
 	Policy      `embed:""`
 	OwnerNotify `embed:""`
 	Mailboxes   `embed:""`
@@ -69,6 +71,7 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	}
 	c.Source.apply(&a)
 	c.Copies.apply(&a)
+	c.Calendar.applyTo(&a)
 	c.Policy.apply(&a)
 	c.OwnerNotify.apply(&a)
 	c.Mailboxes.apply(&a)
@@ -205,10 +208,7 @@ func authOf(a *mailferryv1.Account) string {
 
 func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) {
 	num := func(n int64) string { return strconv.FormatInt(n, 10) }
-	schedule := interval(a.GetInterval())
-	if schedule == "" {
-		schedule = "global"
-	}
+	schedule := cmp.Or(interval(a.GetInterval()), calendarOf(a.GetSchedule()), "global")
 	index := "empty"
 	if s.GetEpoch() != "" {
 		index = fmt.Sprintf("%s collected, %s in flight, %s skipped, %s parked, %s deferred, %s deleting",

@@ -37,6 +37,7 @@ type AccountEditCmd struct {
 	NewMailbox  bool           `help:"The changed host or user is another mailbox: start with an empty record of what was collected."`
 
 	Copies      `embed:""`
+	Calendar    `embed:""`
 	Policy      `embed:""`
 	OwnerNotify `embed:""`
 	Mailboxes   `embed:""`
@@ -85,6 +86,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		a := account.FromProto(got.GetAccount())
 		c.apply(&a)
 		c.Copies.apply(&a)
+		c.Calendar.applyTo(&a)
 		c.Policy.apply(&a)
 		c.OwnerNotify.apply(&a)
 		c.Mailboxes.apply(&a)
@@ -122,7 +124,8 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.OwnerNotify.named() || c.Mailboxes.named() || c.Copies.named() || c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
+	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.OwnerNotify.named() || c.Mailboxes.named() || c.Copies.named() || c.Calendar.named() ||
+		c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 
 func (c *AccountEditCmd) apply(a *account.Account) {
@@ -137,6 +140,9 @@ func (c *AccountEditCmd) apply(a *account.Account) {
 	set(&a.OnIndexLoss, c.OnIndexLoss)
 	if c.Interval != nil {
 		a.Interval = *c.Interval
+		if a.Interval > 0 {
+			a.Schedule.Entries = nil
+		}
 	}
 	if c.APOP != nil {
 		a.APOP = *c.APOP

@@ -31,6 +31,7 @@ type Commands struct {
 	Index     IndexCmd     `cmd:"" group:"client" help:"Reset the record of what was collected."`
 	Domain    DomainCmd    `cmd:"" group:"client" help:"Add, list, edit and remove domains."`
 	Settings  SettingsCmd  `cmd:"" group:"client" help:"Show and set what holds for all accounts."`
+	Schedule  ScheduleCmd  `cmd:"" group:"client" help:"Show when an account is run next, and why."`
 	Providers ProvidersCmd `cmd:"" group:"client" help:"Show the mail providers whose servers an address is enough for."`
 	Dead      DeadCmd      `cmd:"" group:"client" help:"Inspect, retry and drop what could not be delivered."`
 }

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -43,10 +45,15 @@ type DomainPolicy struct {
 	DestinationUsername        *string `placeholder:"NAME" help:"User name that its destination is signed in to with; its password comes from --destination-password-file or --destination-password-stdin. Empty: nobody signs in."`
 	MailboxDestinationUsername *string `placeholder:"NAME" help:"The same for its mailbox destination."`
 
+	Calendar   `embed:""`
 	Postmaster *string `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
 }
 
-func (p *DomainPolicy) named() bool { return *p != DomainPolicy{} }
+func (p *DomainPolicy) named() bool {
+	rest := *p
+	rest.Calendar = Calendar{}
+	return p.Calendar.named() || !reflect.DeepEqual(rest, DomainPolicy{})
+}
 
 func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	if p.RequireTLS != nil {
@@ -58,6 +65,9 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	change(&d.EgressPorts, p.EgressPorts)
 	change(&d.EgressProxy, p.EgressProxy)
 	change(&d.EgressSource, p.EgressSource)
+	text := account.ScheduleFromProto(d.GetSchedule())
+	p.Calendar.apply(&text)
+	d.Schedule = account.ScheduleProto(text)
 	change(&d.MailboxDestination, p.MailboxDestination)
 	change(&d.Postmaster, p.Postmaster)
 	change(&d.DestinationUsername, p.DestinationUsername)
@@ -177,7 +187,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	t := newTable(env, table.Row{"domain", "destination", "tls", "egress"})
+	t := newTable(env, table.Row{"domain", "destination", "schedule", "tls", "egress"})
 	for _, d := range res.GetDomains() {
 		if c.JSON {
 			if err := printJSON(env.Stdout, d); err != nil {
@@ -199,7 +209,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 		if d.GetAllowInvalidTls() {
 			tls = strings.TrimPrefix(tls+", certificates may be invalid", ", ")
 		}
-		t.AppendRow(table.Row{d.GetName(), dest, tls, egressOf(d)})
+		t.AppendRow(table.Row{d.GetName(), dest, cmp.Or(calendarOf(d.GetSchedule()), "(global)"), tls, egressOf(d)})
 	}
 	switch {
 	case c.JSON:

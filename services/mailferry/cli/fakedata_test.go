@@ -7,6 +7,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -244,4 +246,17 @@ func (f *fake) ListProviders(_ context.Context, r *mailferryv1.ListProvidersRequ
 	}
 	strato := &mailferryv1.Provider{Name: "strato", Imap: &mailferryv1.Endpoint{Host: "imap.strato.de"}}
 	return &mailferryv1.ListProvidersResponse{Providers: []*mailferryv1.Provider{google, strato}}, nil
+}
+
+func (f *fake) ExplainSchedule(_ context.Context, r *mailferryv1.ExplainScheduleRequest) (*mailferryv1.ExplainScheduleResponse, error) {
+	if r.GetRef().GetName() == "isp" {
+		return &mailferryv1.ExplainScheduleResponse{Source: "domain", TimeZone: "UTC", HeldBack: "the account is not active"}, nil
+	}
+	return &mailferryv1.ExplainScheduleResponse{
+		Source: "account", TimeZone: "Europe/Berlin",
+		Starts: []*mailferryv1.ScheduledStart{
+			{At: at(time.Hour), Rule: "every 1h mon-fri 08:00-18:00"},
+			{At: timestamppb.New(time.Date(2027, 3, 28, 1, 0, 0, 0, time.UTC)), Rule: "at 02:30", Note: "clocks skip 02:30 on 2027-03-28: the first instant after it"},
+		},
+	}, nil
 }

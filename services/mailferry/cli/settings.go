@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/mailferry/mailferry/pkg/account"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -43,7 +44,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 	if dest == "" {
 		dest = "(none: domains need their own)"
 	}
-	properties(env, "interval", interval(s.GetInterval()), "pop3_locking", locking, "destination", dest,
+	properties(env, "interval", interval(s.GetInterval()), "schedule", strings.Join(s.GetSchedule().GetEntries(), "; "), "time_zone", s.GetSchedule().GetTimeZone(), "pop3_locking", locking, "destination", dest,
 		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"),
 		"destination_username", s.GetDestinationUsername(), "mailbox_destination", s.GetMailboxDestination(),
 		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster(), "webhook_url", s.GetWebhookUrl(), "notify_admin", s.GetNotifyAdmin())
@@ -54,7 +55,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
+	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, schedule=ENTRIES, time_zone=ZONE, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
 
 	DestinationLogin `embed:""`
 }
@@ -62,6 +63,9 @@ type SettingsSetCmd struct {
 // Help explains the settings.
 func (*SettingsSetCmd) Help() string {
 	return `  interval      how often accounts without an interval of their own are fetched
+  schedule      by the calendar, in place of interval: 'every 5m; every 1m mon-fri 08:00-18:00'; empty: interval
+                (mailferry schedule explain --help)
+  time_zone     of schedules that name none, as Europe/Berlin; UTC if empty
   pop3_locking  on: one session per remote mailbox in the whole fleet; off: one per account
   destination   where mail of domains without a destination of their own is handed over
   destination_username  user name that destination is signed in to with; its password comes from
@@ -85,7 +89,11 @@ Examples:
 // Run changes the settings that are named.
 func (c *SettingsSetCmd) Run(ctx context.Context, env *Env) error {
 	req := &mailferryv1.PutSettingsRequest{}
+	var cal Calendar
 	for _, a := range c.Assign {
+		if assignCalendar(&cal, a) {
+			continue
+		}
 		if err := assign(req, a); err != nil {
 			return err
 		}
@@ -100,11 +108,36 @@ func (c *SettingsSetCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
+	if cal.named() {
+		got, err := to.fleet.GetSettings(ctx, &mailferryv1.GetSettingsRequest{})
+		if err != nil {
+			return err
+		}
+		text := account.ScheduleFromProto(got.GetSettings().GetSchedule())
+		cal.apply(&text)
+		req.Schedule = &mailferryv1.Schedule{Entries: text.Entries, TimeZone: text.Zone}
+	}
 	res, err := to.fleet.PutSettings(ctx, req)
 	if err != nil {
 		return err
 	}
 	return c.print(env, res.GetSettings())
+}
+
+// assignCalendar takes the parts of the global schedule, whose entries are between semicolons.
+func assignCalendar(c *Calendar, s string) bool {
+	switch name, value, _ := strings.Cut(s, "="); name {
+	case "schedule":
+		c.Schedule = nil
+		for e := range strings.SplitSeq(value, ";") {
+			c.Schedule = append(c.Schedule, strings.TrimSpace(e))
+		}
+		return true
+	case "time_zone":
+		c.TimeZone = &value
+		return true
+	}
+	return false
 }
 
 func assign(req *mailferryv1.PutSettingsRequest, s string) error {
@@ -146,7 +179,7 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 	case "notify_admin":
 		req.NotifyAdmin = &value
 	default:
-		return usage("there is no setting %q: there are interval, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
+		return usage("there is no setting %q: there are interval, schedule, time_zone, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
 	}
 	return nil
 }

@@ -57,6 +57,9 @@ const (
 	// AccountServiceTestAccountProcedure is the fully-qualified name of the AccountService's
 	// TestAccount RPC.
 	AccountServiceTestAccountProcedure = "/mailferry.v1.AccountService/TestAccount"
+	// AccountServiceExplainScheduleProcedure is the fully-qualified name of the AccountService's
+	// ExplainSchedule RPC.
+	AccountServiceExplainScheduleProcedure = "/mailferry.v1.AccountService/ExplainSchedule"
 	// AccountServiceStartConsentProcedure is the fully-qualified name of the AccountService's
 	// StartConsent RPC.
 	AccountServiceStartConsentProcedure = "/mailferry.v1.AccountService/StartConsent"
@@ -108,6 +111,8 @@ type AccountServiceClient interface {
 	// TestAccount signs in and looks, without collecting, marking or deleting anything. A test that failed is an answer
 	// with a fault, not an error. It takes up to a minute and a half.
 	TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error)
+	// ExplainSchedule answers when an account is run next, and by which rule.
+	ExplainSchedule(context.Context, *v1.ExplainScheduleRequest) (*v1.ExplainScheduleResponse, error)
 	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
 	// the last one that it is given. Who does not wait may hang up after the first.
 	StartConsent(context.Context, *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error)
@@ -164,6 +169,13 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(accountServiceMethods.ByName("TestAccount")),
 			connect.WithClientOptions(opts...),
 		),
+		explainSchedule: connect.NewClient[v1.ExplainScheduleRequest, v1.ExplainScheduleResponse](
+			httpClient,
+			baseURL+AccountServiceExplainScheduleProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("ExplainSchedule")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		startConsent: connect.NewClient[v1.StartConsentRequest, v1.StartConsentResponse](
 			httpClient,
 			baseURL+AccountServiceStartConsentProcedure,
@@ -181,14 +193,15 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 
 // accountServiceClient implements AccountServiceClient.
 type accountServiceClient struct {
-	createAccount *connect.Client[v1.CreateAccountRequest, v1.CreateAccountResponse]
-	getAccount    *connect.Client[v1.GetAccountRequest, v1.GetAccountResponse]
-	listAccounts  *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
-	updateAccount *connect.Client[v1.UpdateAccountRequest, v1.UpdateAccountResponse]
-	deleteAccount *connect.Client[v1.DeleteAccountRequest, v1.DeleteAccountResponse]
-	testAccount   *connect.Client[v1.TestAccountRequest, v1.TestAccountResponse]
-	startConsent  *connect.Client[v1.StartConsentRequest, v1.StartConsentResponse]
-	resetIndex    *connect.Client[v1.ResetIndexRequest, v1.ResetIndexResponse]
+	createAccount   *connect.Client[v1.CreateAccountRequest, v1.CreateAccountResponse]
+	getAccount      *connect.Client[v1.GetAccountRequest, v1.GetAccountResponse]
+	listAccounts    *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
+	updateAccount   *connect.Client[v1.UpdateAccountRequest, v1.UpdateAccountResponse]
+	deleteAccount   *connect.Client[v1.DeleteAccountRequest, v1.DeleteAccountResponse]
+	testAccount     *connect.Client[v1.TestAccountRequest, v1.TestAccountResponse]
+	explainSchedule *connect.Client[v1.ExplainScheduleRequest, v1.ExplainScheduleResponse]
+	startConsent    *connect.Client[v1.StartConsentRequest, v1.StartConsentResponse]
+	resetIndex      *connect.Client[v1.ResetIndexRequest, v1.ResetIndexResponse]
 }
 
 // CreateAccount calls mailferry.v1.AccountService.CreateAccount.
@@ -245,6 +258,15 @@ func (c *accountServiceClient) TestAccount(ctx context.Context, req *v1.TestAcco
 	return nil, err
 }
 
+// ExplainSchedule calls mailferry.v1.AccountService.ExplainSchedule.
+func (c *accountServiceClient) ExplainSchedule(ctx context.Context, req *v1.ExplainScheduleRequest) (*v1.ExplainScheduleResponse, error) {
+	response, err := c.explainSchedule.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // StartConsent calls mailferry.v1.AccountService.StartConsent.
 func (c *accountServiceClient) StartConsent(ctx context.Context, req *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error) {
 	return c.startConsent.CallServerStream(ctx, connect.NewRequest(req))
@@ -269,6 +291,8 @@ type AccountServiceHandler interface {
 	// TestAccount signs in and looks, without collecting, marking or deleting anything. A test that failed is an answer
 	// with a fault, not an error. It takes up to a minute and a half.
 	TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error)
+	// ExplainSchedule answers when an account is run next, and by which rule.
+	ExplainSchedule(context.Context, *v1.ExplainScheduleRequest) (*v1.ExplainScheduleResponse, error)
 	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
 	// the last one that it is given. Who does not wait may hang up after the first.
 	StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error
@@ -321,6 +345,13 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		connect.WithSchema(accountServiceMethods.ByName("TestAccount")),
 		connect.WithHandlerOptions(opts...),
 	)
+	accountServiceExplainScheduleHandler := connect.NewUnaryHandlerSimple(
+		AccountServiceExplainScheduleProcedure,
+		svc.ExplainSchedule,
+		connect.WithSchema(accountServiceMethods.ByName("ExplainSchedule")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	accountServiceStartConsentHandler := connect.NewServerStreamHandlerSimple(
 		AccountServiceStartConsentProcedure,
 		svc.StartConsent,
@@ -347,6 +378,8 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 			accountServiceDeleteAccountHandler.ServeHTTP(w, r)
 		case AccountServiceTestAccountProcedure:
 			accountServiceTestAccountHandler.ServeHTTP(w, r)
+		case AccountServiceExplainScheduleProcedure:
+			accountServiceExplainScheduleHandler.ServeHTTP(w, r)
 		case AccountServiceStartConsentProcedure:
 			accountServiceStartConsentHandler.ServeHTTP(w, r)
 		case AccountServiceResetIndexProcedure:
@@ -382,6 +415,10 @@ func (UnimplementedAccountServiceHandler) DeleteAccount(context.Context, *v1.Del
 
 func (UnimplementedAccountServiceHandler) TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.TestAccount is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) ExplainSchedule(context.Context, *v1.ExplainScheduleRequest) (*v1.ExplainScheduleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.ExplainSchedule is not implemented"))
 }
 
 func (UnimplementedAccountServiceHandler) StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error {
