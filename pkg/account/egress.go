@@ -83,7 +83,7 @@ func ProxyAddress(url string) (string, error) {
 	addr, ok := strings.CutPrefix(url, "socks5://")
 	host, port, err := net.SplitHostPort(addr)
 	if n, perr := strconv.ParseUint(port, 10, 16); !ok || err != nil || perr != nil || n == 0 || host == "" || strings.ContainsAny(host, "@/?# ") {
-		return "", invalid("egress_proxy", "want socks5://HOST:PORT, without a password")
+		return "", invalid("egress_proxy", "want socks5://HOST:PORT; user name and password have fields of their own")
 	}
 	return addr, nil
 }

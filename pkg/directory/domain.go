@@ -33,6 +33,8 @@ type Domain struct {
 	Rules []account.Rule
 	// Login at Destination, and MailboxLogin at MailboxDestination.
 	Login, MailboxLogin Login
+	// ProxyLogin is how EgressProxy is signed in to.
+	ProxyLogin Login
 	Notify
 	// Schedule of its accounts that have none of their own.
 	Schedule schedule.Text
@@ -91,6 +93,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		LocalDomains: dom.LocalDomains, AliasDomains: dom.AliasDomains, Rules: account.RulesProto(dom.Rules),
 		DestinationUsername: dom.Login.Username, SealedDestinationPassword: []byte(dom.Login.Sealed),
 		MailboxDestinationUsername: dom.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(dom.MailboxLogin.Sealed),
+		EgressProxyUsername: dom.ProxyLogin.Username, SealedEgressProxyPassword: []byte(dom.ProxyLogin.Sealed),
 		WebhookUrl: dom.WebhookURL, SealedWebhookSecret: []byte(dom.SealedWebhookSecret), NotifyAdmin: dom.NotifyAdmin,
 		Schedule: account.ScheduleProto(dom.Schedule),
 	})
@@ -144,6 +147,7 @@ func readDomain(e entry) (Domain, error) {
 		LocalDomains: p.GetLocalDomains(), AliasDomains: p.GetAliasDomains(), Rules: account.RulesFromProto(p.GetRules()),
 		Login:        Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())},
 		MailboxLogin: Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())},
+		ProxyLogin:   Login{p.GetEgressProxyUsername(), string(p.GetSealedEgressProxyPassword())},
 		Notify:       Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()},
 		Schedule:     account.ScheduleFromProto(p.GetSchedule()),
 		Revision:     e.revision,

@@ -28,8 +28,9 @@ type Guard struct {
 	// Source is the address that connections come from; the zero value leaves it to the system.
 	Source netip.Addr
 	// Proxy is "host:port" of a SOCKS5 proxy (RFC 1928) that connects in our place; "" for none. It may be
-	// anywhere. It is given addresses that were checked, never names.
-	Proxy string
+	// anywhere. It is given addresses that were checked, never names. ProxyUsername and ProxyPassword sign in to it
+	// (RFC 1929), "" for nobody.
+	Proxy, ProxyUsername, ProxyPassword string
 }
 
 // errDenied is the one answer to every refusal: it says nothing about what lies behind the address.

@@ -54,7 +54,11 @@ func (g Guard) proxied(ctx context.Context, d *net.Dialer, target netip.AddrPort
 		}
 		return nil, fault.Errorf(fault.Network, op, "the proxy of this domain does not answer")
 	}
-	socks, err := proxy.SOCKS5("tcp", g.Proxy, nil, opened{raw})
+	var auth *proxy.Auth
+	if g.ProxyUsername != "" {
+		auth = &proxy.Auth{User: g.ProxyUsername, Password: g.ProxyPassword}
+	}
+	socks, err := proxy.SOCKS5("tcp", g.Proxy, auth, opened{raw})
 	if err == nil {
 		var c net.Conn
 		if c, err = socks.(proxy.ContextDialer).DialContext(ctx, "tcp", target.String()); err == nil {
@@ -67,6 +71,8 @@ func (g Guard) proxied(ctx context.Context, d *net.Dialer, target netip.AddrPort
 		return nil, ctx.Err()
 	case strings.Contains(text, "not allowed by ruleset"): // RFC 1928 §6, as the library words it
 		return nil, errDenied
+	case strings.Contains(text, "no acceptable authentication methods"), strings.Contains(text, "username/password"):
+		return nil, fault.Errorf(fault.Policy, op, "the proxy of this domain wants another user name or password")
 	case strings.Contains(text, "connection refused"):
 		return nil, fault.Errorf(fault.Refused, op, "the server refuses connections on port %d", target.Port())
 	}

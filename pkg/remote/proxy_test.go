@@ -84,6 +84,20 @@ func TestThroughAProxy(t *testing.T) {
 			t.Errorf("the proxy's refusal is told apart: %v", err)
 		}
 	}
+	socks.Answer(0)
+	socks.Ask("alice", "canary-password")
+	for _, login := range []struct {
+		username, password string
+		kind               fault.Kind
+	}{{"alice", "canary-password", fault.None}, {"alice", "wrong-password!", fault.Policy}, {"", "", fault.Policy}} {
+		c, err := connect(remote.Guard{Allow: g.Allow, Proxy: socks.Addr, ProxyUsername: login.username, ProxyPassword: login.password}, "127.0.0.1")
+		if fault.KindOf(err) != login.kind || err != nil && strings.Contains(err.Error(), login.username+login.password) && login.username != "" {
+			t.Errorf("%s at the proxy: %v", login.username, err)
+		}
+		if c != nil {
+			c.Abort()
+		}
+	}
 	if _, err := connect(remote.Guard{Allow: g.Allow, Proxy: "127.0.0.1:1"}, "localhost"); fault.KindOf(err) != fault.Network || strings.Contains(err.Error(), "127.0.0.1") {
 		t.Errorf("no proxy: %v", err)
 	}

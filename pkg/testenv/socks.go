@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -10,12 +11,13 @@ import (
 	"testing"
 )
 
-// Socks is a SOCKS5 proxy (RFC 1928) that asks for no password and connects to addresses, not to names.
+// Socks is a SOCKS5 proxy (RFC 1928) that connects to addresses, not to names, and asks for no password unless told to.
 type Socks struct {
 	Addr string
 	mu   sync.Mutex
 	seen []string
 	code byte
+	auth string // "" or what RFC 1929 §2 sends
 	wg   sync.WaitGroup
 }
 
@@ -50,6 +52,36 @@ func (s *Socks) Answer(code byte) {
 	s.code = code
 }
 
+// Ask makes the proxy ask for a user name and a password from now on.
+func (s *Socks) Ask(username, password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.auth = "\x01" + string(rune(len(username))) + username + string(rune(len(password))) + password
+}
+
+// admits does the part of RFC 1928 §3 that follows the methods of the client, and RFC 1929.
+func (s *Socks) admits(c net.Conn, r io.Reader, methods []byte) bool {
+	s.mu.Lock()
+	auth := s.auth
+	s.mu.Unlock()
+	if auth == "" {
+		_, _ = c.Write([]byte{5, 0})
+		return true
+	}
+	if !bytes.Contains(methods, []byte{2}) {
+		_, _ = c.Write([]byte{5, 0xff})
+		return false
+	}
+	_, _ = c.Write([]byte{5, 2})
+	said := make([]byte, len(auth))
+	if _, err := io.ReadFull(r, said); err != nil || string(said) != auth {
+		_, _ = c.Write([]byte{1, 1})
+		return false
+	}
+	_, _ = c.Write([]byte{1, 0})
+	return true
+}
+
 // Seen returns where it was asked to connect to, "name" for names.
 func (s *Socks) Seen() []string {
 	s.mu.Lock()
@@ -64,10 +96,10 @@ func (s *Socks) serve(c net.Conn) {
 	if _, err := io.ReadFull(r, head); err != nil {
 		return
 	}
-	if _, err := io.CopyN(io.Discard, r, int64(head[1])); err != nil {
+	methods := make([]byte, head[1])
+	if _, err := io.ReadFull(r, methods); err != nil || !s.admits(c, r, methods) {
 		return
 	}
-	_, _ = c.Write([]byte{5, 0})
 	target, ok := readTarget(r)
 	s.mu.Lock()
 	s.seen = append(s.seen, target)

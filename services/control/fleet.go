@@ -102,7 +102,8 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		LocalDomains: d.LocalDomains, AliasDomains: d.AliasDomains, Rules: account.RulesProto(d.Rules),
 		DestinationUsername: d.Login.Username, MailboxDestinationUsername: d.MailboxLogin.Username,
 		WebhookUrl: d.WebhookURL, NotifyAdmin: d.NotifyAdmin,
-		Schedule: account.ScheduleProto(d.Schedule),
+		Schedule:            account.ScheduleProto(d.Schedule),
+		EgressProxyUsername: d.ProxyLogin.Username,
 	}
 }
 

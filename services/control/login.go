@@ -11,9 +11,12 @@ import (
 // maxLogin bounds a user name and a password of a destination, in bytes.
 const maxLogin = 8192
 
+// maxProxyLogin bounds those of a proxy (RFC 1929 §2).
+const maxProxyLogin = 255
+
 // loginEdit is a change of how a destination is signed in to.
 type loginEdit struct {
-	field  string // "destination" or "mailbox_destination"
+	field  string // "destination", "mailbox_destination" or "egress_proxy"
 	domain string // "" for the settings
 	// what is there, and at which destination
 	there   directory.Login
@@ -61,6 +64,16 @@ func (s *Service) domainLogins(d *directory.Domain, there directory.Domain, req 
 	d.MailboxLogin, err = s.login(loginEdit{
 		field: "mailbox_destination", domain: d.Name, there: there.MailboxLogin, thereAt: there.MailboxDestination,
 		at: d.MailboxDestination, username: req.GetDomain().GetMailboxDestinationUsername(), password: req.MailboxDestinationPassword,
+	})
+	if err != nil {
+		return err
+	}
+	if name := req.GetDomain().GetEgressProxyUsername(); len(name) > maxProxyLogin || len(req.GetEgressProxyPassword()) > maxProxyLogin {
+		return errField("egress_proxy_username", "user name and password are at most %d bytes", maxProxyLogin)
+	}
+	d.ProxyLogin, err = s.login(loginEdit{
+		field: "egress_proxy", domain: d.Name, there: there.ProxyLogin, thereAt: there.EgressProxy,
+		at: d.EgressProxy, username: req.GetDomain().GetEgressProxyUsername(), password: req.EgressProxyPassword,
 	})
 	return err
 }

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +45,17 @@ func TestEgressOfADomain(t *testing.T) {
 	fetch("the domain names the port and a proxy", "")
 	if seen := socks.Seen(); len(seen) == 0 || seen[0] != "127.0.0.1:"+port {
 		t.Errorf("the proxy was asked for %v", seen)
+	}
+	socks.Ask("house", "canary of the proxy")
+	fetch("the proxy asks for a password", "another user name or password")
+	secret := filepath.Join(t.TempDir(), "proxy")
+	if err := os.WriteFile(secret, []byte("canary of the proxy\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	domain("edit", "--egress-proxy-username", "house", "--egress-proxy-password-file", secret)
+	fetch("the domain has it", "")
+	if out := cli.ok("domain", "list", "--json"); strings.Contains(out, "canary") || !strings.Contains(out, `"sealedEgressProxyPassword":""`) || !strings.Contains(out, `"egressProxyUsername":"house"`) {
+		t.Errorf("the API shows the password, or no user name:\n%s", out)
 	}
 	cli.ok("settings", "set", "egress_ports=!"+port)
 	fetch("the settings deny the port", denied)

@@ -58,6 +58,10 @@ func (w *Worker) egress(d directory.Domain) (remote.Guard, error) {
 	if d.EgressProxy != "" {
 		g.Proxy, err = account.ProxyAddress(d.EgressProxy)
 	}
+	if err == nil && d.ProxyLogin.Username != "" {
+		g.ProxyUsername = d.ProxyLogin.Username
+		g.ProxyPassword, err = w.Vault.Unseal([]byte(d.ProxyLogin.Sealed), directory.LoginContext(d.Name, d.EgressProxy))
+	}
 	if err == nil && d.EgressSource != "" {
 		g.Source, err = account.SourceAddress(d.EgressSource)
 	}

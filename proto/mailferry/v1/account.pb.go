@@ -1371,9 +1371,12 @@ type Domain struct {
 	// Address that gets a mail for each of them; empty: nobody.
 	NotifyAdmin string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
 	// Of its accounts that have neither schedule nor interval of their own.
-	Schedule      *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// How egress_proxy is signed in to (RFC 1929); the password is never set in an answer of the control API.
+	EgressProxyUsername       string `protobuf:"bytes,43,opt,name=egress_proxy_username,json=egressProxyUsername,proto3" json:"egress_proxy_username,omitempty"`
+	SealedEgressProxyPassword []byte `protobuf:"bytes,44,opt,name=sealed_egress_proxy_password,json=sealedEgressProxyPassword,proto3" json:"sealed_egress_proxy_password,omitempty"`
+	unknownFields             protoimpl.UnknownFields
+	sizeCache                 protoimpl.SizeCache
 }
 
 func (x *Domain) Reset() {
@@ -1549,6 +1552,20 @@ func (x *Domain) GetNotifyAdmin() string {
 func (x *Domain) GetSchedule() *Schedule {
 	if x != nil {
 		return x.Schedule
+	}
+	return nil
+}
+
+func (x *Domain) GetEgressProxyUsername() string {
+	if x != nil {
+		return x.EgressProxyUsername
+	}
+	return ""
+}
+
+func (x *Domain) GetSealedEgressProxyPassword() []byte {
+	if x != nil {
+		return x.SealedEgressProxyPassword
 	}
 	return nil
 }
@@ -1916,7 +1933,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
 	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
-	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\x87\a\n" +
+	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xfc\a\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -1943,7 +1960,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"webhookUrl\x122\n" +
 	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
 	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\x122\n" +
-	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xa9\x06\n" +
+	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x122\n" +
+	"\x15egress_proxy_username\x18+ \x01(\tR\x13egressProxyUsername\x12?\n" +
+	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\"\xa9\x06\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +

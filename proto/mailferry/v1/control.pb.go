@@ -1903,8 +1903,10 @@ type PutDomainRequest struct {
 	MailboxDestinationPassword *string `protobuf:"bytes,24,opt,name=mailbox_destination_password,json=mailboxDestinationPassword,proto3,oneof" json:"mailbox_destination_password,omitempty"`
 	// Secret of its webhook; unset: the one there is.
 	WebhookSecret *string `protobuf:"bytes,40,opt,name=webhook_secret,json=webhookSecret,proto3,oneof" json:"webhook_secret,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Password of its proxy; as those of the destinations.
+	EgressProxyPassword *string `protobuf:"bytes,43,opt,name=egress_proxy_password,json=egressProxyPassword,proto3,oneof" json:"egress_proxy_password,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *PutDomainRequest) Reset() {
@@ -1968,6 +1970,13 @@ func (x *PutDomainRequest) GetMailboxDestinationPassword() string {
 func (x *PutDomainRequest) GetWebhookSecret() string {
 	if x != nil && x.WebhookSecret != nil {
 		return *x.WebhookSecret
+	}
+	return ""
+}
+
+func (x *PutDomainRequest) GetEgressProxyPassword() string {
+	if x != nil && x.EgressProxyPassword != nil {
+		return *x.EgressProxyPassword
 	}
 	return ""
 }
@@ -3145,16 +3154,18 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x14\n" +
 	"\x12ListDomainsRequest\"E\n" +
 	"\x13ListDomainsResponse\x12.\n" +
-	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"\xd0\x02\n" +
+	"\adomains\x18\x01 \x03(\v2\x14.mailferry.v1.DomainR\adomains\"\xa3\x03\n" +
 	"\x10PutDomainRequest\x12,\n" +
 	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\x12\x16\n" +
 	"\x06create\x18\x02 \x01(\bR\x06create\x126\n" +
 	"\x14destination_password\x18\x15 \x01(\tH\x00R\x13destinationPassword\x88\x01\x01\x12E\n" +
 	"\x1cmailbox_destination_password\x18\x18 \x01(\tH\x01R\x1amailboxDestinationPassword\x88\x01\x01\x12*\n" +
-	"\x0ewebhook_secret\x18( \x01(\tH\x02R\rwebhookSecret\x88\x01\x01B\x17\n" +
+	"\x0ewebhook_secret\x18( \x01(\tH\x02R\rwebhookSecret\x88\x01\x01\x127\n" +
+	"\x15egress_proxy_password\x18+ \x01(\tH\x03R\x13egressProxyPassword\x88\x01\x01B\x17\n" +
 	"\x15_destination_passwordB\x1f\n" +
 	"\x1d_mailbox_destination_passwordB\x11\n" +
-	"\x0f_webhook_secret\"A\n" +
+	"\x0f_webhook_secretB\x18\n" +
+	"\x16_egress_proxy_password\"A\n" +
 	"\x11PutDomainResponse\x12,\n" +
 	"\x06domain\x18\x01 \x01(\v2\x14.mailferry.v1.DomainR\x06domain\")\n" +
 	"\x13DeleteDomainRequest\x12\x12\n" +

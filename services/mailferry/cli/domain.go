@@ -30,16 +30,18 @@ type DomainPutCmd struct {
 
 	DomainPolicy     `embed:""`
 	DestinationLogin `embed:""`
+	ProxyLogin       `embed:""`
 	Notify           `embed:""`
 }
 
 // DomainPolicy is what a domain demands of the sessions of its accounts.
 type DomainPolicy struct {
-	RequireTLS      *bool   `name:"require-tls" negatable:"" help:"None of its accounts signs in at a remote server without TLS."`
-	AllowInvalidTLS *bool   `name:"allow-invalid-tls" negatable:"" help:"Its accounts may take invalid certificates (--tls-allow-invalid)."`
-	EgressPorts     *string `placeholder:"PORTS" help:"Ports its accounts may point to, for instance 110,143,993,995, or with ! what they may not: !25,!8000-8999. Empty: whatever the installation lets pass."`
-	EgressProxy     *string `placeholder:"URL" help:"SOCKS5 proxy that its sessions go through: socks5://HOST:PORT. Empty: none."`
-	EgressSource    *string `placeholder:"ADDR" help:"Address of the workers' hosts that its sessions come from. Empty: the system's choice."`
+	RequireTLS          *bool   `name:"require-tls" negatable:"" help:"None of its accounts signs in at a remote server without TLS."`
+	AllowInvalidTLS     *bool   `name:"allow-invalid-tls" negatable:"" help:"Its accounts may take invalid certificates (--tls-allow-invalid)."`
+	EgressPorts         *string `placeholder:"PORTS" help:"Ports its accounts may point to, for instance 110,143,993,995, or with ! what they may not: !25,!8000-8999. Empty: whatever the installation lets pass."`
+	EgressProxy         *string `placeholder:"URL" help:"SOCKS5 proxy that its sessions go through: socks5://HOST:PORT. Empty: none."`
+	EgressProxyUsername *string `placeholder:"NAME" help:"User name at that proxy; its password comes from --egress-proxy-password-file or --egress-proxy-password-stdin. Empty: nobody signs in."`
+	EgressSource        *string `placeholder:"ADDR" help:"Address of the workers' hosts that its sessions come from. Empty: the system's choice."`
 
 	MailboxDestination         *string `placeholder:"DEST" help:"Where mail for mailbox paths (--forward-to alice@example.com/Imported) is handed over. Empty: the global one."`
 	DestinationUsername        *string `placeholder:"NAME" help:"User name that its destination is signed in to with; its password comes from --destination-password-file or --destination-password-stdin. Empty: nobody signs in."`
@@ -68,6 +70,7 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	text := account.ScheduleFromProto(d.GetSchedule())
 	p.Calendar.apply(&text)
 	d.Schedule = account.ScheduleProto(text)
+	change(&d.EgressProxyUsername, p.EgressProxyUsername)
 	change(&d.MailboxDestination, p.MailboxDestination)
 	change(&d.Postmaster, p.Postmaster)
 	change(&d.DestinationUsername, p.DestinationUsername)
@@ -99,6 +102,9 @@ func (c *DomainPutCmd) Run(ctx context.Context, env *Env) error {
 	if err := c.DestinationLogin.read(env, &req.DestinationPassword, &req.MailboxDestinationPassword); err != nil {
 		return err
 	}
+	if err := c.ProxyLogin.read(env, &req.EgressProxyPassword); err != nil {
+		return err
+	}
 	if err := c.Notify.apply(req); err != nil {
 		return err
 	}
@@ -126,16 +132,20 @@ type DomainEditCmd struct {
 
 	DomainPolicy     `embed:""`
 	DestinationLogin `embed:""`
+	ProxyLogin       `embed:""`
 	Notify           `embed:""`
 }
 
 // Run changes the domain at the revision it was read at.
 func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
-	if c.Destination == nil && !c.DomainPolicy.named() && !c.DestinationLogin.given() && !c.Notify.named() {
+	if c.Destination == nil && !c.DomainPolicy.named() && !c.DestinationLogin.given() && !c.ProxyLogin.given() && !c.Notify.named() {
 		return usage("domain %s: nothing to change is named; see 'mailferry domain edit --help'", c.Name)
 	}
 	req := &mailferryv1.PutDomainRequest{}
 	if err := c.DestinationLogin.read(env, &req.DestinationPassword, &req.MailboxDestinationPassword); err != nil {
+		return err
+	}
+	if err := c.ProxyLogin.read(env, &req.EgressProxyPassword); err != nil {
 		return err
 	}
 	to, err := c.dial(env)

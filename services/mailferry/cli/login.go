@@ -31,6 +31,25 @@ func (l *DestinationLogin) read(env *Env, password, mailboxPassword **string) er
 	return nil
 }
 
+// ProxyLogin says how the proxy of a domain is signed in to.
+type ProxyLogin struct {
+	EgressProxyPasswordFile  string `name:"egress-proxy-password-file" placeholder:"FILE" xor:"egress-proxy-password" group:"password" help:"Read the password of the proxy from the first line of a file."`
+	EgressProxyPasswordStdin bool   `name:"egress-proxy-password-stdin" xor:"egress-proxy-password,stdin" group:"password" help:"Read it from the first line of standard input."`
+}
+
+func (l *ProxyLogin) given() bool { return *l != ProxyLogin{} }
+
+// read sets the password if its source is given.
+func (l *ProxyLogin) read(env *Env, password **string) error {
+	from := Password{l.EgressProxyPasswordFile, l.EgressProxyPasswordStdin}
+	if !from.given() {
+		return nil
+	}
+	s, err := from.read(env, "")
+	*password = &s
+	return err
+}
+
 // dropped tells people that a password does not follow a destination that is pointed elsewhere.
 func dropped(before, after string) string {
 	if before == "" || after != "" {
