@@ -70,6 +70,15 @@ func (a Account) Targets() ([]Target, error) {
 	return all, nil
 }
 
+// mayFile returns an *[Error] for a mailbox path in the domain of somebody else: past filters goes only what a domain
+// files into its own mailboxes.
+func (a Account) mayFile(t Target) error {
+	if t.Mailbox == nil || t.Domain() == strings.ToLower(a.Domain) {
+		return nil
+	}
+	return invalid("forward_to", "the mailbox path %s is in another domain: want one of %s, or an address alone", t, a.Domain)
+}
+
 func (a Account) validateTargets() error {
 	if len(a.CopyTo) > maxCopies {
 		return invalid("copy_to", "at most %d extra copies", maxCopies)
@@ -84,6 +93,9 @@ func (a Account) validateTargets() error {
 			return invalid("copy_to", "%s gets the mail already", t)
 		}
 		seen[t.String()] = true
+		if err := a.mayFile(t); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -46,3 +46,21 @@ func TestTargetsAreDistinct(t *testing.T) {
 		t.Errorf("a copy to Forward to itself: %v", err)
 	}
 }
+
+func TestMailboxPathsStayInTheirDomain(t *testing.T) {
+	t.Parallel()
+	a := account.Account{Domain: "example.com", Name: "x", Protocol: account.POP3, Host: "pop.example.net", Username: "u"}.WithDefaults()
+	for to, ok := range map[string]bool{
+		"alice@example.com/Imported": true, "alice@EXAMPLE.com/Imported": true, "alice@example.org": true,
+		"alice@example.org/Imported": false, "alice@sub.example.com/INBOX": false,
+	} {
+		a.ForwardTo, a.CopyTo = to, nil
+		if err := a.Validate(); (err == nil) != ok {
+			t.Errorf("forward to %s: %v", to, err)
+		}
+		a.ForwardTo, a.CopyTo = "bob@example.com", []string{to}
+		if err := a.Validate(); (err == nil) != ok {
+			t.Errorf("copy to %s: %v", to, err)
+		}
+	}
+}

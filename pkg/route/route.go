@@ -91,8 +91,12 @@ func Decide(a account.Account, m Message, t Tenant, where Where, note func(Step)
 		r.Discarded = rules.discarded
 		return r, nil
 	}
-	for _, t := range slices.Concat(targets, copies) {
-		if err := r.Add(t, where); err != nil {
+	for _, to := range slices.Concat(targets, copies) {
+		if to.Mailbox != nil && !t.files(a, to) { // past filters goes only what a domain files into its own mailboxes
+			note(Step{Tier: found.Tier, Value: to.String(), Verdict: "is in a domain of somebody else: goes to the address alone"})
+			to.Mailbox = nil
+		}
+		if err := r.Add(to, where); err != nil {
 			return Route{}, err
 		}
 	}
@@ -103,6 +107,12 @@ func Decide(a account.Account, m Message, t Tenant, where Where, note func(Step)
 		r.Fallback = append(r.Fallback, t.Postmaster)
 	}
 	return r, nil
+}
+
+// files says whether mail of the account may go into a mailbox of the target past filters.
+func (t Tenant) files(a account.Account, to account.Target) bool {
+	own := func(domain string) bool { return strings.EqualFold(domain, to.Domain()) }
+	return own(a.Domain) || slices.ContainsFunc(t.Local, own) || slices.ContainsFunc(t.Aliases, own)
 }
 
 // Add has the target get the message, too, in a leg that goes there already if there is one.

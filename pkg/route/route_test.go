@@ -17,7 +17,10 @@ func at(destination string) route.Where {
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
-	a := account.Account{ForwardTo: "alice@example.com", CopyTo: []string{"bob@example.com", "carol@example.com/Copies", "dave@example.org"}}
+	a := account.Account{
+		Domain: "example.com", ForwardTo: "alice@example.com",
+		CopyTo: []string{"bob@example.com", "carol@example.com/Copies", "dave@example.org/Not/theirs/to/file/into"},
+	}
 	header := []byte("Return-Path: <bob@example.org>\r\nSubject: x\r\n\r\n")
 	got, err := route.Decide(a, route.Message{Header: header}, route.Tenant{Postmaster: "pm@example.com"}, func(t account.Target) (string, error) {
 		switch {

@@ -136,7 +136,7 @@ func checkDestinations(destination, mailbox, postmaster string) error {
 	if _, err := route.ParseMailboxDestination(mailbox); err != nil && mailbox != "" {
 		return errField("mailbox_destination", "%s", strings.TrimPrefix(err.Error(), "destination: "))
 	}
-	if _, err := account.ParseTarget("postmaster", postmaster); err != nil && postmaster != "" {
+	if err := account.ValidateAddress("postmaster", postmaster); err != nil && postmaster != "" {
 		return asField(err)
 	}
 	return nil
