@@ -171,6 +171,9 @@ func TestChoiceOfMailboxes(t *testing.T) {
 	t.Parallel()
 	const gmail = "S: * LIST (\\HasNoChildren) \"/\" INBOX\nS: * LIST (\\HasChildren \\Noselect) \"/\" \"[Gmail]\"\nS: * LIST (\\Trash) \"/\" \"[Gmail]/Trash\"\n" +
 		"S: * LIST (\\Important) \"/\" \"[Gmail]/Important\"\nS: * LIST (\\HasNoChildren) \"/\" Label\n"
+	const german = "S: * LIST (\\HasNoChildren) \"/\" INBOX\nS: * LIST (\\HasChildren \\Noselect) \"/\" \"[Google Mail]\"\nS: * LIST (\\All) \"/\" \"[Google Mail]/Alle Nachrichten\"\n" +
+		"S: * LIST (\\Drafts) \"/\" \"[Google Mail]/Entw&APw-rfe\"\nS: * LIST (\\Junk) \"/\" \"[Google Mail]/Spam\"\nS: * LIST (\\Flagged) \"/\" \"[Google Mail]/Markiert\"\n" +
+		"S: * LIST (\\Trash) \"/\" \"[Google Mail]/Papierkorb\"\nS: * LIST () \"/\" \"Reisen/M&APw-nchen\"\n"
 	const all = "S: * LIST (\\All \\HasNoChildren) \"/\" \"[Gmail]/All Mail\"\n"
 	for name, tt := range map[string]struct {
 		capabilities, list string
@@ -178,14 +181,19 @@ func TestChoiceOfMailboxes(t *testing.T) {
 		kind               fault.Kind
 		note               string
 	}{
-		"all of Gmail":          {"X-GM-EXT-1", gmail + all, []string{"all"}, []string{`"[Gmail]/All Mail"`}, fault.None, ""},
-		"all of Gmail, hidden":  {"X-GM-EXT-1", gmail, []string{"all"}, []string{"INBOX"}, fault.None, "does not show"},
-		"a label of Gmail":      {"X-GM-EXT-1", gmail + all, []string{"La%"}, []string{`"Label"`}, fault.None, ""},
-		"the same elsewhere":    {"", gmail + all, []string{"all"}, []string{"INBOX", `"Label"`}, fault.None, ""},
-		"INBOX in any case":     {"", "S: * LIST () \"/\" INBOX\n", []string{"in%"}, []string{"INBOX"}, fault.None, ""},
-		"none fits":             {"", gmail, []string{"x*"}, nil, fault.NotFound, ""},
-		"one named, not listed": {"", gmail, []string{"x*", "Shared"}, []string{`"Shared"`}, fault.None, ""},
-		"below trash, junk":     {"", "S: * LIST (\\Junk) \".\" S\nS: * LIST () \".\" S.a\nS: * LIST () \".\" Sa\n", []string{"all"}, []string{`"Sa"`}, fault.None, ""},
+		"all of Gmail":                          {"X-GM-EXT-1", gmail + all, []string{"all"}, []string{`"[Gmail]/All Mail"`}, fault.None, ""},
+		"all of Gmail, hidden":                  {"X-GM-EXT-1", gmail, []string{"all"}, []string{"INBOX"}, fault.None, "does not show"},
+		"a label of Gmail":                      {"X-GM-EXT-1", gmail + all, []string{"La%"}, []string{`"Label"`}, fault.None, ""},
+		"quirk03/its names in another language": {"X-GM-EXT-1", german, []string{"all"}, []string{`"[Google Mail]/Alle Nachrichten"`}, fault.None, ""},
+		"quirk03/what is no mailbox is not opened": {"X-GM-EXT-1", german, []string{"[Google Mail]*"}, []string{`"[Google Mail]/Alle Nachrichten"`, `"[Google Mail]/Entw&APw-rfe"`,
+			`"[Google Mail]/Spam"`, `"[Google Mail]/Markiert"`, `"[Google Mail]/Papierkorb"`}, fault.None, ""},
+		"quirk03/labels by name":                      {"X-GM-EXT-1", german, []string{"Reisen/*", "INBOX"}, []string{"INBOX", `"Reisen/M&APw-nchen"`}, fault.None, ""},
+		"quirk03/elsewhere, by what a mailbox is for": {"", german, []string{"all"}, []string{"INBOX", `"Reisen/M&APw-nchen"`}, fault.None, ""},
+		"the same elsewhere":                          {"", gmail + all, []string{"all"}, []string{"INBOX", `"Label"`}, fault.None, ""},
+		"INBOX in any case":                           {"", "S: * LIST () \"/\" INBOX\n", []string{"in%"}, []string{"INBOX"}, fault.None, ""},
+		"none fits":                                   {"", gmail, []string{"x*"}, nil, fault.NotFound, ""},
+		"one named, not listed":                       {"", gmail, []string{"x*", "Shared"}, []string{`"Shared"`}, fault.None, ""},
+		"below trash, junk":                           {"", "S: * LIST (\\Junk) \".\" S\nS: * LIST () \".\" S.a\nS: * LIST () \".\" Sa\n", []string{"all"}, []string{`"Sa"`}, fault.None, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
