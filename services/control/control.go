@@ -105,6 +105,7 @@ func New(d Deps, cfg Config) (*Service, error) {
 	mux.Handle(mailferryv1connect.NewRunServiceHandler(s, opts...))
 	mux.Handle(mailferryv1connect.NewFleetServiceHandler(s, opts...))
 	mux.Handle(mailferryv1connect.NewDeadServiceHandler(s, opts...))
+	mux.Handle(mailferryv1connect.NewRouteServiceHandler(s, opts...))
 	g, err := newGate(mux, d.Tokens, opts...)
 	if err != nil {
 		return nil, err

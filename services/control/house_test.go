@@ -52,6 +52,7 @@ type house struct {
 	runs     mailferryv1connect.RunServiceClient
 	fleet    mailferryv1connect.FleetServiceClient
 	dead     mailferryv1connect.DeadServiceClient
+	routes   mailferryv1connect.RouteServiceClient
 }
 
 type safeBuffer struct {
@@ -124,6 +125,7 @@ func (h *house) connect(c connect.HTTPClient, token string, opts ...connect.Clie
 	h.runs = mailferryv1connect.NewRunServiceClient(c, h.url, opts...)
 	h.fleet = mailferryv1connect.NewFleetServiceClient(c, h.url, opts...)
 	h.dead = mailferryv1connect.NewDeadServiceClient(c, h.url, opts...)
+	h.routes = mailferryv1connect.NewRouteServiceClient(c, h.url, opts...)
 }
 
 type bearer string

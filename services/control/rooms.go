@@ -25,6 +25,8 @@ type Directory interface {
 	Accounts(ctx context.Context, domain string) iter.Seq2[account.Account, error]
 	Domains(ctx context.Context) ([]directory.Domain, error)
 	Domain(ctx context.Context, name string) (directory.Domain, error)
+	DomainOrDefault(ctx context.Context, name string) (directory.Domain, error)
+	DestinationFor(ctx context.Context, domain string, t account.Target) (string, error)
 	PutDomain(ctx context.Context, d directory.Domain) (directory.Domain, error)
 	DeleteDomain(ctx context.Context, name string) error
 	Settings(ctx context.Context) (directory.Settings, error)

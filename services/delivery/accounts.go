@@ -2,14 +2,11 @@ package delivery
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/directory"
-	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/route"
 	"github.com/mailferry/mailferry/pkg/transit"
 )
@@ -51,59 +48,23 @@ func (a *accounts) get(ctx context.Context, m *transit.Message) (account.Account
 		})
 }
 
-// destination returns where mail for a target goes: that of the domain of its address, of the account's domain, or
-// the global one, the first that is set.
+// destination returns where mail for a target goes.
 func (a *accounts) destination(ctx context.Context, acc account.Account, t account.Target) (string, error) {
-	what, of, global := "destination", func(d directory.Domain) string { return d.Destination },
-		func(s directory.Settings) string { return s.Destination }
+	key := acc.Domain + " " + t.Domain()
 	if t.Mailbox != nil {
-		what, of, global = "mailbox destination", func(d directory.Domain) string { return d.MailboxDestination },
-			func(s directory.Settings) string { return s.MailboxDestination }
+		key += "/"
 	}
-	return cached(a, a.set, what+" "+acc.Domain+" "+t.Domain(), func(string) bool { return true }, func() (string, error) {
-		dest, err := a.first(ctx, of, global, t.Domain(), acc.Domain)
-		if err == nil && dest == "" {
-			name := strings.ReplaceAll(what, " ", "_")
-			err = fault.Errorf(fault.DestinationTemporary, "route", "no %s for %s: set one with 'mailferry settings set %s=…' or 'mailferry domain edit'",
-				what, fault.Clean(t.String()), name)
-		}
-		return dest, err
+	return cached(a, a.set, key, func(string) bool { return true }, func() (string, error) {
+		return a.dir.DestinationFor(ctx, acc.Domain, t)
 	})
 }
 
 // tenant returns what an account's domain says of its mail.
 func (a *accounts) tenant(ctx context.Context, acc account.Account) (route.Tenant, error) {
 	return cached(a, a.ten, acc.Domain, func(route.Tenant) bool { return true }, func() (route.Tenant, error) {
-		d, err := a.dir.Domain(ctx, acc.Domain)
-		if err != nil && !errors.Is(err, directory.ErrNotFound) {
-			return route.Tenant{}, err
-		}
-		t := route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster}
-		if t.Postmaster == "" {
-			var s directory.Settings
-			s, err = a.dir.Settings(ctx)
-			t.Postmaster = s.Postmaster
-			return t, err
-		}
-		return t, nil
+		d, err := a.dir.DomainOrDefault(ctx, acc.Domain)
+		return route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster}, err
 	})
-}
-
-// first returns what the first of the domains has that has it, or the settings.
-func (a *accounts) first(
-	ctx context.Context, of func(directory.Domain) string, global func(directory.Settings) string, domains ...string,
-) (string, error) {
-	for _, name := range domains {
-		d, err := a.dir.Domain(ctx, name)
-		if err != nil && !errors.Is(err, directory.ErrNotFound) {
-			return "", err
-		}
-		if v := of(d); v != "" {
-			return v, nil
-		}
-	}
-	s, err := a.dir.Settings(ctx)
-	return global(s), err
 }
 
 func cached[T any](a *accounts, m map[string]kept[T], key string, good func(T) bool, load func() (T, error)) (T, error) {

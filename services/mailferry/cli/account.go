@@ -39,6 +39,7 @@ type AccountAddCmd struct {
 
 	Copies      `embed:""`
 	Calendar    `embed:""`
+	Recipients  `embed:""`
 	Policy      `embed:""`
 	OwnerNotify `embed:""`
 	Mailboxes   `embed:""`
@@ -75,6 +76,9 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	c.Policy.apply(&a)
 	c.OwnerNotify.apply(&a)
 	c.Mailboxes.apply(&a)
+	if err := c.Recipients.apply(&a); err != nil {
+		return err
+	}
 	if err := c.Certificate.apply(&a); err != nil {
 		return err
 	}
@@ -242,7 +246,7 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
 		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "tls seen", seen, "certificate", certificate, "auth", authOf(a), "apop", map[bool]string{true: "yes"}[a.GetApop()],
 		"lenient dot", map[bool]string{true: "yes"}[a.GetLenientDot()],
-		"forward to", forwardOf(a), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "notices", notifyOf(a), "mailboxes", mailboxesOf(a),
+		"forward to", forwardOf(a), "recipients", recipientsOf(a), "rules", rulesOf(a.GetRules()), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "notices", notifyOf(a), "mailboxes", mailboxesOf(a),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
 		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),
 		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()),

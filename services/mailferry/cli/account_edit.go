@@ -38,6 +38,7 @@ type AccountEditCmd struct {
 
 	Copies      `embed:""`
 	Calendar    `embed:""`
+	Recipients  `embed:""`
 	Policy      `embed:""`
 	OwnerNotify `embed:""`
 	Mailboxes   `embed:""`
@@ -90,6 +91,9 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		c.Policy.apply(&a)
 		c.OwnerNotify.apply(&a)
 		c.Mailboxes.apply(&a)
+		if err := c.Recipients.apply(&a); err != nil {
+			return err
+		}
 		if err := c.Certificate.apply(&a); err != nil {
 			return err
 		}
@@ -124,7 +128,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.OwnerNotify.named() || c.Mailboxes.named() || c.Copies.named() || c.Calendar.named() ||
+	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.OwnerNotify.named() || c.Mailboxes.named() || c.Copies.named() || c.Calendar.named() || c.Recipients.named() ||
 		c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 

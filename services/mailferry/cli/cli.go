@@ -33,6 +33,8 @@ type Commands struct {
 	Settings  SettingsCmd  `cmd:"" group:"client" help:"Show and set what holds for all accounts."`
 	Schedule  ScheduleCmd  `cmd:"" group:"client" help:"Show when an account is run next, and why."`
 	Providers ProvidersCmd `cmd:"" group:"client" help:"Show the mail providers whose servers an address is enough for."`
+	Rules     RulesCmd     `cmd:"" group:"client" help:"Show and set rules that send messages elsewhere."`
+	Route     RouteCmd     `cmd:"" group:"client" help:"Show who would get a message, and why."`
 	Dead      DeadCmd      `cmd:"" group:"client" help:"Inspect, retry and drop what could not be delivered."`
 }
 

@@ -44,6 +44,7 @@ type clients struct {
 	runs     mailferryv1connect.RunServiceClient
 	fleet    mailferryv1connect.FleetServiceClient
 	dead     mailferryv1connect.DeadServiceClient
+	routes   mailferryv1connect.RouteServiceClient
 }
 
 // dial returns the clients; nothing is sent yet.
@@ -69,6 +70,7 @@ func (c *Client) dial(env *Env) (*clients, error) {
 		runs:     mailferryv1connect.NewRunServiceClient(h, server, opts),
 		fleet:    mailferryv1connect.NewFleetServiceClient(h, server, opts),
 		dead:     mailferryv1connect.NewDeadServiceClient(h, server, opts),
+		routes:   mailferryv1connect.NewRouteServiceClient(h, server, opts),
 	}, nil
 }
 

@@ -32,6 +32,7 @@ type DomainPutCmd struct {
 	DestinationLogin `embed:""`
 	ProxyLogin       `embed:""`
 	Notify           `embed:""`
+	DomainMail       `embed:""`
 }
 
 // DomainPolicy is what a domain demands of the sessions of its accounts.
@@ -98,6 +99,7 @@ Examples:
 func (c *DomainPutCmd) Run(ctx context.Context, env *Env) error {
 	d := &mailferryv1.Domain{Name: c.Name, Destination: c.Destination}
 	c.DomainPolicy.apply(d)
+	c.DomainMail.apply(d)
 	req := &mailferryv1.PutDomainRequest{Domain: d, Create: true}
 	if err := c.DestinationLogin.read(env, &req.DestinationPassword, &req.MailboxDestinationPassword); err != nil {
 		return err
@@ -134,11 +136,12 @@ type DomainEditCmd struct {
 	DestinationLogin `embed:""`
 	ProxyLogin       `embed:""`
 	Notify           `embed:""`
+	DomainMail       `embed:""`
 }
 
 // Run changes the domain at the revision it was read at.
 func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
-	if c.Destination == nil && !c.DomainPolicy.named() && !c.DestinationLogin.given() && !c.ProxyLogin.given() && !c.Notify.named() {
+	if c.Destination == nil && !c.DomainPolicy.named() && !c.DomainMail.named() && !c.DestinationLogin.given() && !c.ProxyLogin.given() && !c.Notify.named() {
 		return usage("domain %s: nothing to change is named; see 'mailferry domain edit --help'", c.Name)
 	}
 	req := &mailferryv1.PutDomainRequest{}
@@ -164,6 +167,7 @@ func (c *DomainEditCmd) Run(ctx context.Context, env *Env) error {
 			d.Destination = *c.Destination
 		}
 		c.DomainPolicy.apply(d)
+		c.DomainMail.apply(d)
 		req.Domain = d
 		if err := c.Notify.apply(req); err != nil {
 			return err
@@ -212,6 +216,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 		if pm := d.GetPostmaster(); pm != "" {
 			dest += ", refused: " + pm
 		}
+		dest += mailOf(d)
 		tls := ""
 		if d.GetRequireTls() {
 			tls = "required"

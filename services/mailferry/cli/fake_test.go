@@ -33,12 +33,14 @@ type fake struct {
 	mailferryv1connect.UnimplementedRunServiceHandler
 	mailferryv1connect.UnimplementedFleetServiceHandler
 	mailferryv1connect.UnimplementedDeadServiceHandler
+	mailferryv1connect.UnimplementedRouteServiceHandler
 
 	created  *mailferryv1.CreateAccountRequest
 	tested   *mailferryv1.TestAccountRequest
 	updated  []*mailferryv1.UpdateAccountRequest
 	settings *mailferryv1.PutSettingsRequest
 	domain   *mailferryv1.PutDomainRequest
+	explain  *mailferryv1.ExplainRouteRequest
 	changed  int // how often an edit finds the account changed
 	progress []*mailferryv1.FetchResponse
 	many     []*mailferryv1.FetchManyResponse
@@ -64,6 +66,7 @@ func (f *fake) serve(t *testing.T) *httptest.Server {
 	mux.Handle(mailferryv1connect.NewRunServiceHandler(f))
 	mux.Handle(mailferryv1connect.NewFleetServiceHandler(f))
 	mux.Handle(mailferryv1connect.NewDeadServiceHandler(f))
+	mux.Handle(mailferryv1connect.NewRouteServiceHandler(f))
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+token {
 			_ = connect.NewErrorWriter().Write(w, r, refuse(connect.CodeUnauthenticated, mailferryv1.FaultKind_FAULT_KIND_AUTH,
