@@ -61,6 +61,7 @@ type Index struct {
 	marks   map[string]Mark
 	missing map[string]missing
 	storm   bool
+	pause   string
 	quiet   map[string]quiet // by the first bytes of a raw key
 	// confirmed says that what is deleting is gone: the server said so.
 	confirmed bool
@@ -118,6 +119,8 @@ func (ix *Index) readMeta(field, s string) {
 		ix.listing = uint32(n)
 	case "storm":
 		ix.storm = true
+	case "pause":
+		ix.pause = s
 	case "confirmed":
 		ix.confirmed = true
 	case "entries":

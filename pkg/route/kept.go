@@ -18,6 +18,8 @@ type kept struct {
 	Field       string    `json:"h,omitempty"`
 	To          []string  `json:"t,omitempty"`
 	Destination string    `json:"d,omitempty"`
+	Failures    []Failure `json:"a,omitempty"`
+	Failed      int       `json:"n,omitempty"`
 }
 
 type keptLeg struct {
@@ -28,7 +30,8 @@ type keptLeg struct {
 
 // MarshalJSON returns the short form.
 func (r Route) MarshalJSON() ([]byte, error) {
-	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason, Tier: r.Tier, Field: r.Field}
+	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason, Tier: r.Tier, Field: r.Field,
+		Failures: r.Failures, Failed: r.Failed}
 	for _, l := range r.Legs {
 		k.Legs = append(k.Legs, keptLeg{l.To, l.Destination, l.Mailbox})
 	}
@@ -44,14 +47,15 @@ func (r *Route) UnmarshalJSON(b []byte) error {
 	if len(k.To) > 0 {
 		k.Legs = append(k.Legs, keptLeg{To: k.To, Destination: k.Destination})
 	}
-	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason, Tier: k.Tier, Field: k.Field}
+	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason, Tier: k.Tier, Field: k.Field,
+		Failures: k.Failures, Failed: k.Failed}
 	for _, l := range k.Legs {
 		if len(l.To) == 0 || l.Destination == "" {
 			return errors.New("a leg without recipient or destination")
 		}
 		out.Legs = append(out.Legs, Leg{Destination: l.Destination, To: l.To, Mailbox: l.Mailbox})
 	}
-	if len(out.Legs) == 0 {
+	if len(out.Legs) == 0 && out.Failed == 0 {
 		return errors.New("a route without legs")
 	}
 	*r = out

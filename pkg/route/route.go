@@ -30,6 +30,9 @@ type Route struct {
 	Reason  string
 	// Tier decided who gets it, by the header field Field; "" where the recipients are not looked for.
 	Tier, Field string
+	// Failures are attempts that failed for now, the first one and the last ones, and Failed counts all.
+	Failures []Failure
+	Failed   int
 	// Discarded is the rule that dropped the message; there are no legs then. "" for none.
 	Discarded string
 }

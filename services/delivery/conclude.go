@@ -27,7 +27,7 @@ func (h *handover) note(ctx context.Context, leg route.Leg, replies []local.Repl
 		switch name := leg.Name(r.Recipient); {
 		case r.Accepted():
 			h.served[name], news = true, true
-		case r.Temporary():
+		case r.Temporary(), r.Kind() == fault.DestinationQuota:
 			h.soft = r.Fault()
 		default:
 			h.refuse(r.Fault(), name)
@@ -145,8 +145,10 @@ func (h *handover) commit(ctx context.Context) {
 }
 
 // record keeps who has it and who refused it, so that a later attempt serves only the rest.
-func (h *handover) record(ctx context.Context) {
-	kept, err := json.Marshal(h.route)
+func (h *handover) record(ctx context.Context) { h.keep(ctx, h.route) }
+
+func (h *handover) keep(ctx context.Context, r route.Route) {
+	kept, err := json.Marshal(r)
 	if err != nil {
 		h.log.Error("route", zap.Error(err))
 	}
@@ -170,27 +172,6 @@ func (h *handover) insist(ctx context.Context, what string, do func(context.Cont
 		h.log.Warn("the ledger does not answer; trying again", zap.String("step", what), zap.Error(err))
 		time.Sleep(pause)
 	}
-}
-
-// later gives the message back: to TRANSIT for a while, and to the remote server once TRANSIT has held it
-// for long enough.
-func (h *handover) later(ctx context.Context, err error) {
-	held := time.Since(h.p.GetFetchedAt().AsTime())
-	if held > h.d.cfg.DeferAfter {
-		h.d.metrics.outcome("deferred")
-		h.log.Warn("the destination has refused for long; the remote server keeps the message for now", zap.Error(err))
-		if derr := h.d.Ledger.Defer(ctx, h.lease, h.d.cfg.DeferFor); derr != nil {
-			h.nak(ctx, h.backoff())
-			return
-		}
-		h.ack(ctx)
-		return
-	}
-	h.d.metrics.outcome("temporary")
-	wait := h.backoff()
-	h.log.Warn("not delivered yet", zap.Error(err), zap.String("kind", fault.KindOf(err).String()), zap.Duration("retry_in", wait))
-	h.returnLease(ctx)
-	h.nak(ctx, wait)
 }
 
 // reject brings the message to DEAD, then parks its key, then lets go of it: in this order, a crash in

@@ -34,6 +34,9 @@ type Config struct {
 	// DeferAfter is how long TRANSIT holds a message that its destination refuses for now, before the remote
 	// server gets it back; DeferFor is for how long. Default 1 h and 1 h.
 	DeferAfter, DeferFor time.Duration
+	// GiveUpAfter is how long after its first attempt a message is tried that its destination refuses for now; then its
+	// recipients count as refused for good. Default 5 days.
+	GiveUpAfter time.Duration
 	// MaxConns is how many connections are kept to one LMTP endpoint; default 16.
 	MaxConns int
 	// TLS towards destinations; default is the system's certificate authorities.
@@ -57,6 +60,7 @@ func (c Config) withDefaults() Config {
 	def(&c.RetryMax, 2*time.Minute)
 	def(&c.DeferAfter, time.Hour)
 	def(&c.DeferFor, time.Hour)
+	def(&c.GiveUpAfter, 5*24*time.Hour)
 	return c
 }
 
@@ -87,6 +91,7 @@ type Delivery struct {
 	intake   *transit.Intake
 	accounts *accounts
 	dests    *destinations
+	waiting  waiting
 	running  sync.WaitGroup
 	receipts *receipts
 	holder   string
@@ -99,9 +104,10 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
+	dests := newDestinations(cfg, d.Vault)
 	return &Delivery{
-		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), intake: intake, accounts: newAccounts(d.Directory),
-		dests: newDestinations(cfg, d.Vault), receipts: newReceipts(d.Transit), holder: rand.Text(),
+		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics, dests.down), intake: intake, accounts: newAccounts(d.Directory),
+		dests: dests, waiting: waiting{m: map[string]time.Time{}}, receipts: newReceipts(d.Transit), holder: rand.Text(),
 	}, nil
 }
 

@@ -20,7 +20,8 @@ type destinations struct {
 
 type client struct {
 	local.Destination
-	used time.Time
+	breaker *breaker
+	used    time.Time
 }
 
 // unused is how long the client of a site is kept that nothing goes to.
@@ -31,13 +32,13 @@ func newDestinations(cfg Config, v Vault) *destinations {
 }
 
 // get returns the client of a site.
-func (d *destinations) get(s site) (local.Destination, error) {
+func (d *destinations) get(s site) (*client, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
 	if c, ok := d.m[s]; ok {
 		c.used = now
-		return c.Destination, nil
+		return c, nil
 	}
 	dest, err := d.open(s)
 	if err != nil {
@@ -49,8 +50,21 @@ func (d *destinations) get(s site) (local.Destination, error) {
 			delete(d.m, old)
 		}
 	}
-	d.m[s] = &client{dest, now}
-	return dest, nil
+	c := &client{dest, newBreaker(d.cfg), now}
+	d.m[s] = c
+	return c, nil
+}
+
+// down counts the destinations that are not tried for now.
+func (d *destinations) down() (n float64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.m {
+		if c.breaker.open() {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *destinations) open(s site) (local.Destination, error) {

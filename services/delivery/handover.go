@@ -56,6 +56,11 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 	h := &handover{d: d, p: p, log: d.Log.WithLazy(
 		zap.String("account", p.GetDomain()+"/"+p.GetName()), zap.String("key", p.GetKey()), zap.String("run", p.GetRunId()))}
 	killpoint.Reach("delivery.pulled")
+	if wait := d.waiting.left(p.GetAccountUid(), time.Now()); wait > 0 && !h.held() {
+		d.metrics.outcome("blocked")
+		h.nak(ctx, spread(max(wait, h.backoff())))
+		return
+	}
 	if p.Err != nil {
 		h.bury(ctx, fault.New(fault.Internal, "message in transit", p.Err))
 		return
@@ -77,6 +82,9 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 	killpoint.Reach("delivery.routed")
 	for {
 		leg, ok := h.next(ctx)
+		if !ok && h.expired(time.Now()) {
+			continue
+		}
 		if !ok {
 			break
 		}
@@ -135,12 +143,17 @@ func (h *handover) decide(ctx context.Context) error {
 	}
 	if len(h.taken.Route) > 0 { // an earlier attempt's
 		h.kept = true
-		err := json.Unmarshal(h.taken.Route, &h.route)
+		if err := json.Unmarshal(h.taken.Route, &h.route); err != nil {
+			return fault.New(fault.Internal, "route in the mark", err)
+		}
 		for _, name := range h.route.Refused {
 			h.tried[name] = true
 		}
-		return fault.New(fault.Internal, "route in the mark", err)
+		if !h.route.Undecided() {
+			return nil
+		}
 	}
+	past := h.route
 	acc, err := h.account(ctx)
 	if err != nil {
 		return err
@@ -158,6 +171,7 @@ func (h *handover) decide(ctx context.Context) error {
 	}
 	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox()}
 	h.route, err = route.Decide(acc, m, tenant, h.where(ctx, acc), nil)
+	h.route.Failures, h.route.Failed = past.Failures, past.Failed
 	return err
 }
 
@@ -231,7 +245,7 @@ func (h *handover) header(ctx context.Context) ([]byte, error) {
 }
 
 // send is step 3. The lease is renewed while it lasts; a lease that is lost ends it before the last octets.
-func (h *handover) send(ctx context.Context, leg route.Leg) ([]local.Reply, error) {
+func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Reply, err error) {
 	at, err := h.d.accounts.site(ctx, h.p.GetDomain(), leg)
 	if err != nil {
 		return nil, err
@@ -240,6 +254,10 @@ func (h *handover) send(ctx context.Context, leg route.Leg) ([]local.Reply, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := dest.breaker.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { dest.breaker.leave(time.Now(), err) }()
 	body, err := h.p.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -323,6 +341,8 @@ func (h *handover) giveUpFor(ctx context.Context, err error) {
 		h.bodyGone(ctx, err)
 	case fault.KindOf(err) == fault.Policy || fault.KindOf(err) == fault.DestinationRejected:
 		h.reject(ctx, err)
+	case fault.KindOf(err) == fault.DestinationTemporary: // there is none
+		h.later(context.WithoutCancel(ctx), err)
 	default:
 		h.log.Warn("no route", zap.Error(err))
 		h.returnLease(ctx)
@@ -344,6 +364,10 @@ func (h *handover) bury(ctx context.Context, err error) bool {
 	letter := &mailferryv1.DeadLetter{
 		BuriedAt: timestamppb.New(time.Now()), Fault: fault.Proto(err), Recipients: h.route.Refused, Message: h.p.Message,
 		AccountUid: h.p.GetAccountUid(), Domain: h.p.GetDomain(), Name: h.p.GetName(),
+		Attempts: int64(h.route.Failed),
+	}
+	for _, f := range h.route.Failures {
+		letter.History = append(letter.History, &mailferryv1.FailedAttempt{At: timestamppb.New(f.At), Kind: f.Kind, Message: f.Reason})
 	}
 	if err := h.d.Transit.Bury(ctx, letter); err != nil {
 		h.log.Warn("a message is not buried and comes back", zap.Error(err))

@@ -14,11 +14,11 @@ type metrics struct {
 	notices    *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, down func() float64) *metrics {
 	m := &metrics{
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mailferry_delivery_messages_total",
-			Help: "Messages by outcome of a hand-over: delivered, discarded (by a rule), fallback (counted besides), temporary, deferred, dead, repeat, body-gone, account-gone.",
+			Help: "Messages by outcome of a hand-over: delivered, discarded (by a rule), fallback (counted besides), temporary, blocked (the destination is down and was not tried), deferred, dead, repeat, body-gone, account-gone.",
 		}, []string{"outcome"}),
 		tiers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mailferry_delivery_tier_total",
@@ -37,6 +37,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "mailferry_delivery_seconds", Help: "Time from being fetched to being accepted.", Buckets: prometheus.ExponentialBuckets(0.005, 3, 14),
 		}),
 	}
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mailferry_delivery_destinations_down", Help: "Destinations whose breaker is open: nobody answered several times in a row, and one message at a time tries.",
+	}, down))
 	reg.MustRegister(m.messages, m.tiers, m.uncertain, m.unrecorded, m.seconds, m.notices)
 	return m
 }

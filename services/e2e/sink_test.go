@@ -35,7 +35,12 @@ type accepted struct {
 
 func newSink(t testing.TB) *sink {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return newSinkAt(t, "127.0.0.1:0")
+}
+
+func newSinkAt(t testing.TB, address string) *sink {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

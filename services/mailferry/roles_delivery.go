@@ -10,11 +10,12 @@ import (
 )
 
 type deliveryFlags struct {
-	Handlers   int           `name:"handlers" env:"MAILFERRY_HANDLERS" default:"64" placeholder:"N" group:"delivery" help:"Messages handed over at once by one delivery."`
-	LMTPConns  int           `name:"lmtp-connections" env:"MAILFERRY_LMTP_CONNECTIONS" default:"16" placeholder:"N" group:"delivery" help:"Connections to one LMTP or SMTP server at most."`
-	DeferAfter time.Duration `name:"defer-after" env:"MAILFERRY_DEFER_AFTER" default:"1h" group:"delivery" help:"How long a message that its destination refuses for now is tried again before it is left at the remote server for a while."`
-	DeferFor   time.Duration `name:"defer-for" env:"MAILFERRY_DEFER_FOR" default:"1h" group:"delivery" help:"How long it is left there."`
-	RetryMin   time.Duration `name:"retry-min" env:"MAILFERRY_RETRY_MIN" default:"2s" group:"delivery" help:"First pause before a destination that refuses for now is tried again; it doubles up to two minutes."`
+	Handlers    int           `name:"handlers" env:"MAILFERRY_HANDLERS" default:"64" placeholder:"N" group:"delivery" help:"Messages handed over at once by one delivery."`
+	LMTPConns   int           `name:"lmtp-connections" env:"MAILFERRY_LMTP_CONNECTIONS" default:"16" placeholder:"N" group:"delivery" help:"Connections to one LMTP or SMTP server at most."`
+	DeferAfter  time.Duration `name:"defer-after" env:"MAILFERRY_DEFER_AFTER" default:"1h" group:"delivery" help:"How long a message that its destination refuses for now is tried again before it is left at the remote server for a while."`
+	DeferFor    time.Duration `name:"defer-for" env:"MAILFERRY_DEFER_FOR" default:"1h" group:"delivery" help:"How long it is left there."`
+	GiveUpAfter time.Duration `name:"give-up-after" env:"MAILFERRY_GIVE_UP_AFTER" default:"120h" group:"delivery" help:"How long after its first attempt a message is tried that its destination refuses for now. Then it goes to its fallback, or becomes a dead letter."`
+	RetryMin    time.Duration `name:"retry-min" env:"MAILFERRY_RETRY_MIN" default:"2s" group:"delivery" help:"First pause before a destination that refuses for now is tried again; it doubles up to two minutes."`
 
 	DestinationCA string `name:"destination-ca" env:"MAILFERRY_DESTINATION_CA" placeholder:"FILE" group:"delivery" help:"Certificate authorities (PEM) trusted for destinations besides the system's."`
 }
@@ -40,7 +41,7 @@ func deliveryPart(ctx context.Context, f deliveryFlags, d *deps) (daemon.Part, e
 		Log: d.log.Named("delivery"), Metrics: d.p.health.Registry(),
 	}, delivery.Config{
 		Name: d.name, Handlers: f.Handlers, Lease: d.lease, MaxConns: f.LMTPConns,
-		DeferAfter: f.DeferAfter, DeferFor: f.DeferFor, RetryMin: f.RetryMin,
+		DeferAfter: f.DeferAfter, DeferFor: f.DeferFor, RetryMin: f.RetryMin, GiveUpAfter: f.GiveUpAfter,
 		TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	})
 	if err != nil {

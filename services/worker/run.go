@@ -146,6 +146,9 @@ func (r *run) underLock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.w.cfg.RunLimit,
 		fault.Errorf(fault.Timeout, "run", "took longer than %v; what is left is fetched next time", r.w.cfg.RunLimit))
 	defer cancel()
+	if err := r.paused(); err != nil {
+		return err
+	}
 	if err := r.open(ctx); err != nil { // 3
 		return err
 	}
@@ -187,6 +190,16 @@ func (r *run) underLock(ctx context.Context) error {
 		r.log.Debug("close", zap.Error(err)) // nothing was asked of the session: nothing depends on its end
 	}
 	return r.failures
+}
+
+// paused says that delivery has asked not to fetch more for now. A run that was asked for by hand sees for itself, as does
+// one of an account that was edited since.
+func (r *run) paused() error {
+	p, ok := r.index.Pause()
+	if !ok || r.claim.Trigger == queue.Manual || r.acc.Revision > p.Revision {
+		return nil
+	}
+	return &fault.Error{Kind: p.Kind, Op: "paused", Err: errors.New(p.Reason), Until: p.Until}
 }
 
 // loadAccount is step 1.

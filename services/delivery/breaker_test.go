@@ -1,0 +1,124 @@
+package delivery
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/ledger"
+)
+
+var (
+	errDown = fault.Errorf(fault.DestinationTemporary, "lmtp", "connection refused")
+	begun   = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+)
+
+func newTestBreaker() *breaker {
+	return newBreaker(Config{Handlers: 8, RetryMin: 2 * time.Second, RetryMax: 10 * time.Second, Lease: 30 * time.Second})
+}
+
+// in asks for one hand-over and returns how it was answered: "in", "turn", or "blocked".
+func in(b *breaker, now time.Time) string {
+	turn, err := b.ask(now)
+	switch {
+	case turn != nil:
+		return "turn"
+	case err != nil && errors.As(err, new(*errBlocked)) && fault.KindOf(err) == fault.DestinationTemporary:
+		return "blocked"
+	case err != nil:
+		return err.Error()
+	}
+	return "in"
+}
+
+func TestBreakerTriesOneAtATimeWithGrowingPauses(t *testing.T) {
+	t.Parallel()
+	b, now := newTestBreaker(), begun
+	want := func(what string, at time.Time) {
+		t.Helper()
+		if got := in(b, at); got != what {
+			t.Fatalf("%v: %s, want %s", at.Sub(begun), got, what)
+		}
+	}
+	for range opens {
+		want("in", now)
+	}
+	for range opens {
+		b.leave(now, errDown)
+	}
+	for _, pause := range []time.Duration{2, 4, 8, 10, 10} {
+		pause *= time.Second
+		want("blocked", now)
+		want("blocked", now.Add(pause-time.Millisecond))
+		now = now.Add(pause)
+		want("in", now)
+		want("blocked", now) // while one tries
+		b.leave(now, errDown)
+	}
+	now = now.Add(10 * time.Second)
+	want("in", now)
+	b.leave(now, fault.New(fault.Canceled, "deliver", ledger.ErrLeaseLost)) // says nothing
+	want("in", now)
+	b.leave(now, nil)
+	if b.open() {
+		t.Fatal("open after a success")
+	}
+	want("in", now)
+	b.leave(now, errDown)
+	want("in", now) // one failure is none
+}
+
+func TestSuccessesBetweenFailuresKeepABreakerClosed(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker()
+	for i := range 100 {
+		if got := in(b, begun); got != "in" {
+			t.Fatal(i, got)
+		}
+		var err error
+		if i%3 > 0 {
+			err = errDown
+		}
+		b.leave(begun, err)
+	}
+}
+
+func TestHungDestinationTakesNoMoreThanItsShare(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker()
+	for range 4 {
+		if got := in(b, begun); got != "in" {
+			t.Fatal(got)
+		}
+	}
+	if got := in(b, begun.Add(time.Second)); got != "turn" {
+		t.Fatal("a busy destination:", got)
+	}
+	turn, _ := b.ask(begun.Add(time.Second))
+	b.leave(begun.Add(time.Second), nil)
+	<-turn
+	if got := in(b, begun.Add(time.Second)); got != "in" {
+		t.Fatal("after its turn came:", got)
+	}
+	if got := in(b, begun.Add(2500*time.Millisecond)); got != "turn" {
+		t.Fatal("a destination that moves:", got)
+	}
+	if got := in(b, begun.Add(3*time.Second)); got != "blocked" {
+		t.Fatal("a destination that hangs:", got)
+	}
+}
+
+func TestWaitingAccounts(t *testing.T) {
+	t.Parallel()
+	w := waiting{m: map[string]time.Time{}}
+	if !w.set("a", begun.Add(time.Second)) || w.set("a", begun.Add(2*time.Second)) {
+		t.Error("set does not tell news")
+	}
+	if got := w.left("a", begun); got != 2*time.Second {
+		t.Error(got)
+	}
+	if w.left("b", begun) > 0 || w.left("a", begun.Add(2*time.Second)) > 0 || len(w.m) != 0 {
+		t.Error("waits without a reason")
+	}
+}
