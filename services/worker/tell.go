@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/notice"
@@ -43,6 +44,7 @@ func (r *run) tell(ctx context.Context, kind fault.Kind, runErr error, after due
 			})
 		}
 	}
+	killpoint.Reach("worker.told")
 	if err == nil {
 		err = r.w.Due.SetTold(ctx, r.acc.UID, next.String())
 	}
