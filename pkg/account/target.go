@@ -1,6 +1,7 @@
 package account
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -77,6 +78,12 @@ func (a Account) mayFile(t Target) error {
 		return nil
 	}
 	return invalid("forward_to", "the mailbox path %s is in another domain: want one of %s, or an address alone", t, a.Domain)
+}
+
+// ForwardsToMailbox says whether mail of the account is forwarded to a mailbox path, among others.
+func (a Account) ForwardsToMailbox() bool {
+	all, _ := a.Targets() // of an account that is valid
+	return slices.ContainsFunc(all, func(t Target) bool { return t.Mailbox != nil })
 }
 
 func (a Account) validateTargets() error {

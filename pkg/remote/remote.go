@@ -35,6 +35,8 @@ type Listing struct {
 	Complete bool
 	// Note says why it is not complete.
 	Note string
+	// Delimiter parts the levels of the names of mailboxes, where Mailboxes.Tree asks for it and there are levels.
+	Delimiter string
 	// Mailboxes are IMAP's, as far as they were looked at.
 	Mailboxes []Mailbox
 	// Notes are for the owner of the account: mailboxes that were passed over, and why.
@@ -73,6 +75,8 @@ type Status struct{ UIDValidity, UIDNext, Messages uint32 }
 type Mailboxes struct {
 	Names, Exclude []string
 	MoveTo         string
+	// Tree says that the place of each among the others is asked for: Listing.Delimiter.
+	Tree bool
 }
 
 // Fetched is one answer to Fetch.

@@ -46,16 +46,6 @@ func ParseDestination(s string) (Destination, error) {
 	return d, nil
 }
 
-// ParseMailboxDestination reads a destination that files messages into the mailboxes of mailbox paths:
-// "maildir:/path/%d/%n".
-func ParseMailboxDestination(s string) (Destination, error) {
-	d, err := ParseDestination(s)
-	if err == nil && d.Kind != Maildir {
-		return Destination{}, fault.Errorf(fault.Policy, "destination", "%q hands mail to a recipient, not to a mailbox: want maildir:/path", fault.Clean(s))
-	}
-	return d, err
-}
-
 func parseDestination(s string) (Destination, error) {
 	if len(s) > maxDestination || !validText(s) {
 		return Destination{}, errDestination
@@ -66,6 +56,8 @@ func parseDestination(s string) (Destination, error) {
 		return parseTransfer(Kind(kind), rest)
 	case Maildir:
 		return Destination{Kind: Maildir, Path: rest}, checkMaildir(rest)
+	case IMAP, IMAPS:
+		return parseIMAP(Kind(kind), rest)
 	}
 	return Destination{}, errDestination
 }

@@ -90,7 +90,7 @@ func TestParseDestinationSaysWhatIsAllowed(t *testing.T) {
 func long(n int) string { return strings.Repeat("x", n) }
 
 func FuzzParseDestination(f *testing.F) {
-	for _, s := range []string{"lmtp:h:24", "lmtp:[::1]:24", "lmtp:unix:/run/x", "maildir:/x/%d/%n", "maildir:/%%", "x:", "smtp:h", "smtps:[::1],h:1", "lmtp:a:1,b:2"} {
+	for _, s := range []string{"lmtp:h:24", "lmtp:[::1]:24", "lmtp:unix:/run/x", "maildir:/x/%d/%n", "maildir:/%%", "x:", "smtp:h", "smtps:[::1],h:1", "lmtp:a:1,b:2", "imap:h:1", "imaps:[::1]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -105,17 +105,57 @@ func FuzzParseDestination(f *testing.F) {
 		if d.Network == "unix" {
 			back = string(d.Kind) + ":unix:" + d.Address
 		}
-		if back != s && d.Kind.Transfers() { // with the port that was left out
+		if back != s && d.Kind != route.Maildir { // with the port that was left out
 			if again, err := route.ParseDestination(back); err != nil || again != d {
 				t.Errorf("%q became %+v, and that %+v, %v", s, d, again, err)
 			}
 			back = s
 		}
-		if back != s || d.Kind.Transfers() != (d.Address != "" && d.Network != "") || (d.Kind == route.Maildir) != (d.Path != "") {
+		if back != s || (d.Kind != route.Maildir) != (d.Address != "" && d.Network != "") || (d.Kind == route.Maildir) != (d.Path != "") {
 			t.Errorf("%q became %+v", s, d)
 		}
 		if strings.Contains(d.Path, "/../") || strings.ContainsRune(s, 0) {
 			t.Errorf("%q passes", s)
 		}
 	})
+}
+
+func TestParseMailboxDestination(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]route.Destination{
+		"imap:mail.example.com":      {Kind: route.IMAP, Network: "tcp", Address: "mail.example.com:143"},
+		"imap:mail.example.com:1143": {Kind: route.IMAP, Network: "tcp", Address: "mail.example.com:1143"},
+		"imaps:mail.example.com":     {Kind: route.IMAPS, Network: "tcp", Address: "mail.example.com:993"},
+		"imaps:[::1]":                {Kind: route.IMAPS, Network: "tcp", Address: "[::1]:993"},
+		"imaps:[::1]:1":              {Kind: route.IMAPS, Network: "tcp", Address: "[::1]:1"},
+		"maildir:/var/mail/%d/%n":    {Kind: route.Maildir, Path: "/var/mail/%d/%n"},
+	} {
+		if got, err := route.ParseMailboxDestination(s); err != nil || got != want {
+			t.Errorf("%q: %+v, error %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "imap:", "imap:h:0", "imap:h:", "imaps:a/b", "imap:-x", "imap:a:b:c", "imap:user@host", "lmtp:h:24", "IMAP:h"} {
+		if d, err := route.ParseMailboxDestination(s); fault.KindOf(err) != fault.Policy || d != (route.Destination{}) || !strings.Contains(err.Error(), "imap:host") && !strings.Contains(err.Error(), "maildir:/path") {
+			t.Errorf("%q: %+v, error %v", s, d, err)
+		}
+	}
+}
+
+func TestTree(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ mailbox, delimiter, want string }{
+		{"", "", ""},
+		{"INBOX", "/", ""},
+		{"inbox", "", ""},
+		{"Work/2024", "/", "Work|2024"},
+		{"Work.2024", "/", "Work.2024"},
+		{"INBOX.Work.2024", ".", "Work|2024"},
+		{"INBOXES/x", "/", "INBOXES|x"},
+		{"Work/2024", "", "Work/2024"},
+		{"a//b/", "/", "a||b|"},
+	} {
+		if got := strings.Join(route.Tree(tt.mailbox, tt.delimiter), "|"); got != tt.want {
+			t.Errorf("%q by %q: %q, want %q", tt.mailbox, tt.delimiter, got, tt.want)
+		}
+	}
 }

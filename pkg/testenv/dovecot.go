@@ -33,6 +33,7 @@ type DovecotSettings struct {
 	MailUID, MailGID                         int
 	Password                                 string // of every user, unless there is a PasswdFile
 	PasswdFile                               string
+	Master, MasterPassword                   string // of the master user
 	TLS, RequireTLS                          bool
 	CertFile, KeyFile                        string
 	POP3Port, POP3SPort, IMAPPort, IMAPSPort int // 0: not offered
@@ -85,6 +86,11 @@ func DovecotExtra(text string) DovecotOption {
 // DovecotUsers lets only these users sign in and get mail.
 func DovecotUsers(users ...string) DovecotOption {
 	return func(s *DovecotSettings) { s.PasswdFile = strings.Join(users, "\n") }
+}
+
+// DovecotMaster lets one user sign in for every other, with SASL PLAIN's authorization identity or as "user*name".
+func DovecotMaster(name, password string) DovecotOption {
+	return func(s *DovecotSettings) { s.Master, s.MasterPassword = name, password }
 }
 
 // DovecotTokens lets users sign in with tokens of a provider too, by these of the mechanisms xoauth2 and
@@ -175,6 +181,9 @@ func (d *Dovecot) people() {
 			fmt.Fprintf(&b, "%s:{PLAIN}%s::::::\n", u, s.Password)
 		}
 		err = errors.Join(err, os.WriteFile(s.PasswdFile, []byte(b.String()), 0o644))
+	}
+	if s.Master != "" {
+		err = errors.Join(err, os.WriteFile(filepath.Join(s.Dir, "masters"), fmt.Appendf(nil, "%s:{PLAIN}%s\n", s.Master, s.MasterPassword), 0o644))
 	}
 	if s.IntrospectionURL != "" {
 		conf := "introspection_url = " + s.IntrospectionURL + "\nintrospection_mode = post\nusername_attribute = email\nactive_attribute = active\nactive_value = true\ntimeout_msecs = 20000\n"

@@ -130,8 +130,12 @@ func asField(err error) error {
 
 // checkDestinations refuses what delivery could not use; "" is none.
 func checkDestinations(destination, mailbox, postmaster string) error {
-	if _, err := route.ParseDestination(destination); err != nil && destination != "" {
+	d, err := route.ParseDestination(destination)
+	if err != nil && destination != "" {
 		return errField("destination", "%s", strings.TrimPrefix(err.Error(), "destination: "))
+	}
+	if d.Kind == route.IMAP || d.Kind == route.IMAPS {
+		return errField("destination", "IMAP appends to mailboxes, past filters: it can be the mailbox_destination; the destination is for addresses")
 	}
 	if _, err := route.ParseMailboxDestination(mailbox); err != nil && mailbox != "" {
 		return errField("mailbox_destination", "%s", strings.TrimPrefix(err.Error(), "destination: "))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
+	"github.com/mailferry/mailferry/pkg/local/imap"
 	"github.com/mailferry/mailferry/pkg/local/maildir"
 	"github.com/mailferry/mailferry/pkg/route"
 )
@@ -76,12 +77,18 @@ func (d *destinations) open(s site) (local.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Kind == route.Maildir {
+	switch p.Kind {
+	case route.Maildir:
 		m, err := maildir.New(maildir.Config{Path: p.Path})
 		if err != nil {
 			return nil, fault.New(fault.Policy, "destination", err)
 		}
 		return m, nil
+	case route.IMAP, route.IMAPS:
+		return imap.New(imap.Config{
+			Address: p.Address, TLS: p.Kind == route.IMAPS, TLSConfig: d.cfg.TLS, MaxConns: d.cfg.MaxConns,
+			Credentials: imap.Credentials{Username: s.login.Username, Password: password},
+		}), nil
 	}
 	return d.transfer(p, s.login.Username, password), nil
 }

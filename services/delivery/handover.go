@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -277,6 +278,9 @@ func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Rep
 		m.Date = d.AsTime()
 	}
 	env := local.Envelope{From: h.route.From, To: leg.To, Mailbox: leg.Mailbox}
+	if leg.Mailbox != nil {
+		env.Mailbox = append(slices.Clone(leg.Mailbox), route.Tree(h.p.GetMailbox(), h.p.GetDelimiter())...)
+	}
 	return dest.Deliver(ctx, env, m, func(ctx context.Context) error {
 		killpoint.Reach("delivery.before-dot")
 		return h.spare(ctx)

@@ -214,6 +214,7 @@ func (r *run) message(key ledger.Key, got remote.Fetched) *mailferryv1.FetchedMe
 		AccountUid: r.acc.UID, Domain: r.acc.Domain, Name: r.acc.Name, Key: string(key), Epoch: r.hold.Epoch(),
 		Revision: r.acc.Revision, Slot: string(r.slot), RunId: r.report.RunId, FetchedAt: stamp(time.Now()),
 		ListedSize: got.Item.Size, Mailbox: got.Item.Mailbox, Flags: got.Flags, RemoteHost: host, Protocol: string(r.acc.Protocol),
+		Delimiter: r.listing.Delimiter,
 	}
 	if !got.InternalDate.IsZero() {
 		m.InternalDate = stamp(got.InternalDate)

@@ -18,7 +18,7 @@ import (
 // domain and of the account itself.
 func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, error) {
 	t := remote.Target{TLS: a.TLS, Username: a.Username, APOP: a.APOP, Auth: a.Auth, LenientDot: a.LenientDot,
-		Mailboxes: remote.Mailboxes{Names: a.Mailboxes, Exclude: a.ExcludeMailboxes, MoveTo: a.MoveTo}}
+		Mailboxes: remote.Mailboxes{Names: a.Mailboxes, Exclude: a.ExcludeMailboxes, MoveTo: a.MoveTo, Tree: a.ForwardsToMailbox()}}
 	var err error
 	if t.Host, t.Port, err = a.HostPort(); err != nil {
 		return t, fault.New(fault.Policy, "account", err)

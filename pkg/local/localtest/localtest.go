@@ -143,6 +143,7 @@ func failingBody(t *testing.T, in Instance) {
 	for i, ok := range []int{0, 1, 100, 20_000, 3 << 20} {
 		to := fmt.Sprintf("failing%d@%s", i, in.Domain)
 		msg := message(fmt.Sprintf("failing%d", i), "")
+		msg.Size = int64(ok) + 100
 		msg.Body = io.MultiReader(io.LimitReader(&lines{}, int64(ok)), iotest.ErrReader(boom))
 		replies, err := in.Destination.Deliver(t.Context(), local.Envelope{To: []string{to}}, msg,
 			func(context.Context) error { t.Error("commit of a message that failed"); return nil })
@@ -163,7 +164,7 @@ func commit(t *testing.T, in Instance) {
 		for _, answer := range []error{no, nil} {
 			body := &counter{r: io.LimitReader(&lines{}, size)}
 			msg := message(fmt.Sprintf("commit%d", i), "")
-			msg.Body, calls = body, 0
+			msg.Body, msg.Size, calls = body, size, 0
 			replies, err := in.Destination.Deliver(t.Context(), local.Envelope{To: []string{to}}, msg,
 				func(context.Context) error {
 					calls++

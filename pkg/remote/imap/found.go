@@ -17,10 +17,12 @@ const maxListed = 5000
 // found is what LIST or STATUS was asked for, and what came of it. The guard keeps it for itself: imapclient ends
 // the session on a name that it cannot read.
 type found struct {
-	list   bool
-	names  []listed
-	passed int    // names that cannot be used
-	first  string // the first of them
+	list  bool
+	names []listed
+	// delimiter is the first that was named.
+	delimiter string
+	passed    int    // names that cannot be used
+	first     string // the first of them
 	// status holds the mailboxes that are asked about; what came of one is not zero.
 	status map[string]remote.Status
 }
@@ -66,6 +68,9 @@ func (g *guard) mailbox(word string, l *lexer) error {
 	var ok bool
 	m.name, ok = decodeName(raw)
 	g.keep(f, func() {
+		if f.list && readable && f.delimiter == "" {
+			f.delimiter = m.delimiter
+		}
 		switch {
 		case !f.list && ok:
 			f.said(m.name, l)

@@ -47,6 +47,8 @@ type session struct {
 	// selected is what EXAMINE or SELECT said last, of which mailbox; nil before.
 	selected *goimap.SelectData
 	mailbox  string
+	// delimiter parts the levels of names, where it was asked for.
+	delimiter string
 	// watched is the mailbox that Idle selects; horizon is the UID that the first message in it will have which List
 	// did not see, 0 if that is not known; idled says that Idle has selected it.
 	watched string

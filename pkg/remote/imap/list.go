@@ -32,7 +32,7 @@ func (s *session) List(ctx context.Context) (remote.Listing, error) {
 	if err != nil {
 		return remote.Listing{}, err
 	}
-	all := remote.Listing{Complete: true, Mailboxes: unchanged, Notes: notes}
+	all := remote.Listing{Complete: true, Mailboxes: unchanged, Notes: notes, Delimiter: s.delimiter}
 	var refused error
 	for _, name := range names {
 		l, err := s.list(ctx, name, s.wire.limits.List-len(all.Items))

@@ -36,7 +36,11 @@ func (s *session) chosen(ctx context.Context) (names, notes []string, err error)
 		if n := f.note(); n != "" {
 			notes = append(notes, n)
 		}
-		there = f.names
+		there, s.delimiter = f.names, f.delimiter
+	} else if c.Tree && slices.ContainsFunc(c.Names, func(n string) bool { return !strings.EqualFold(n, inbox) }) {
+		if s.delimiter, err = s.askDelimiter(ctx); err != nil {
+			return nil, nil, err
+		}
 	}
 	names, n := pick(c, there, s.caps.Has(gmail))
 	notes = append(notes, n...)
@@ -129,6 +133,18 @@ func (s *session) listMailboxes(ctx context.Context) (*found, error) {
 		}
 	}
 	return ask(nil)
+}
+
+// askDelimiter asks what parts the levels of names (RFC 9051 §6.3.9: a LIST of nothing).
+func (s *session) askDelimiter(ctx context.Context) (string, error) {
+	f := &found{list: true}
+	e := chatter
+	e.found = f
+	err := s.do(ctx, "imap list", e, func() error { return s.client.List("", "", nil).Close() })
+	if s.lethal(ctx, err) {
+		return "", err
+	}
+	return f.delimiter, nil
 }
 
 // changed asks what became of the mailboxes that are known, and returns those that are to be listed with those

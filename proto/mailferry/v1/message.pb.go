@@ -55,6 +55,8 @@ type FetchedMessage struct {
 	// Keyed digest of the header, 8 octets: knows the message again under another key; zeroes where the header
 	// does not tell it from others.
 	Identity []byte `protobuf:"bytes,50,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Parts the levels of the mailbox's name at the remote server; empty where there are none.
+	Delimiter string `protobuf:"bytes,61,opt,name=delimiter,proto3" json:"delimiter,omitempty"`
 	// The content tells of a message that is too large for the account: once it is accepted, the key is skipped, not
 	// collected.
 	Notice bool `protobuf:"varint,60,opt,name=notice,proto3" json:"notice,omitempty"`
@@ -223,6 +225,13 @@ func (x *FetchedMessage) GetIdentity() []byte {
 		return x.Identity
 	}
 	return nil
+}
+
+func (x *FetchedMessage) GetDelimiter() string {
+	if x != nil {
+		return x.Delimiter
+	}
+	return ""
 }
 
 func (x *FetchedMessage) GetNotice() bool {
@@ -514,7 +523,7 @@ var File_mailferry_v1_message_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\x90\x05\n" +
+	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\xae\x05\n" +
 	"\x0eFetchedMessage\x12\x1f\n" +
 	"\vaccount_uid\x18\x01 \x01(\tR\n" +
 	"accountUid\x12\x16\n" +
@@ -538,7 +547,8 @@ const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\vremote_host\x18\x10 \x01(\tR\n" +
 	"remoteHost\x12\x1a\n" +
 	"\bprotocol\x18\x11 \x01(\tR\bprotocol\x12\x1a\n" +
-	"\bidentity\x182 \x01(\fR\bidentity\x12\x16\n" +
+	"\bidentity\x182 \x01(\fR\bidentity\x12\x1c\n" +
+	"\tdelimiter\x18= \x01(\tR\tdelimiter\x12\x16\n" +
 	"\x06notice\x18< \x01(\bR\x06notice\x12\x19\n" +
 	"\bbody_key\x18? \x01(\fR\abodyKey\x12\x18\n" +
 	"\x06inline\x18\x12 \x01(\fH\x00R\x06inline\x12\x18\n" +

@@ -89,6 +89,11 @@ func (*DomainPutCmd) Help() string {
                                    address of the recipient
 More servers follow behind commas: each takes over where those before it fail. See docs/destinations.md.
 
+One for mailbox paths is one of
+  imap:HOST[:PORT]                 IMAP, port 143; TLS where the server offers it
+  imaps:HOST[:PORT]                IMAP, port 993; TLS from the first octet on
+  maildir:/PATH                    folders of Maildir++
+
 Examples:
   mailferry domain add example.com --destination lmtp:unix:/run/dovecot/lmtp
   mailferry domain add example.org --destination smtp+tls:relay.example.org --destination-username ferry \
