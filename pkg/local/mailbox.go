@@ -18,6 +18,8 @@ type MailboxStyle struct {
 	// Careful leaves of ASCII letters, digits, space, hyphen and underscore only, and no level that Maildirs call
 	// their own, for a server that refused the name as it is.
 	Careful bool
+	// Escape are more characters that cannot stand in a level.
+	Escape string
 	// MaxLevels and MaxOctets bound the name, the octets as [EncodeMailbox] writes it.
 	MaxLevels, MaxOctets int
 }
@@ -62,7 +64,7 @@ func (s MailboxStyle) level(level string) string {
 	all := level == "." || level == ".." || level == s.mark() || s.Careful && isReserved(level)
 	var b strings.Builder
 	for i, r := range level {
-		if all || string(r) == s.Delimiter || unicode.IsControl(r) ||
+		if all || string(r) == s.Delimiter || strings.ContainsRune(s.Escape, r) || unicode.IsControl(r) ||
 			s.Careful && !plain(r) || r == '%' && isEscape(level[i:]) {
 			for _, c := range []byte(string(r)) {
 				fmt.Fprintf(&b, "%s%02X", s.mark(), c)

@@ -18,8 +18,10 @@ import (
 // nothing.
 type box struct {
 	dir, name string
-	tmp       *os.File // open until synced
-	tmpPath   string   // set until renamed
+	final     string    // where the message will be, below dir
+	date      time.Time // of its file; the zero one is when it was written
+	tmp       *os.File  // open until synced
+	tmpPath   string    // set until renamed
 	reply     local.Reply
 }
 
@@ -170,13 +172,21 @@ func (b *box) publish(at func(string)) {
 	if b.done() {
 		return
 	}
-	if err := os.Rename(b.tmpPath, filepath.Join(b.dir, "new", b.name)); err != nil {
+	final, err := filepath.Join(b.dir, b.final), error(nil)
+	if !b.date.IsZero() {
+		err = os.Chtimes(b.tmpPath, time.Time{}, b.date)
+		at("dated")
+	}
+	if err == nil {
+		err = os.Rename(b.tmpPath, final)
+	}
+	if err != nil {
 		b.fail(err)
 		return
 	}
 	b.tmpPath = ""
 	at("renamed")
-	if err := syncDir(filepath.Join(b.dir, "new")); err != nil {
+	if err := syncDir(filepath.Dir(final)); err != nil {
 		b.fail(err)
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/local"
 )
@@ -18,16 +19,24 @@ import (
 const (
 	crashRoot = "MAILDIR_CRASH_ROOT"
 	crashStep = "MAILDIR_CRASH_STEP"
+	crashPath = "MAILDIR_CRASH_PATH" // of a mailbox, its levels parted by slashes; "" for none
 )
 
 const crashBody = "Subject: x\n\n\r.\x00\xff no end"
 
 var crashTo = []string{"a@example.com", "b@example.com"}
 
-func crashDeliver(t *testing.T, m *Maildir) {
+// crashDate is the date of the message in a mailbox.
+var crashDate = time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+
+func crashDeliver(t *testing.T, m *Maildir, path string) {
 	t.Helper()
-	replies, err := m.Deliver(t.Context(), local.Envelope{To: crashTo},
-		local.Message{Trace: []byte("Trace: 1\r\n"), Body: strings.NewReader(crashBody), ID: "0123.p99"},
+	env := local.Envelope{To: crashTo}
+	msg := local.Message{Trace: []byte("Trace: 1\r\n"), Body: strings.NewReader(crashBody), ID: "0123.p99", Date: crashDate}
+	if path != "" {
+		env.Mailbox, msg.Flags = strings.Split(path, "/"), []string{`\Answered`, "keyword"}
+	}
+	replies, err := m.Deliver(t.Context(), env, msg,
 		func(context.Context) error { return nil })
 	if err != nil || len(replies) != 2 || !replies[0].Accepted() || !replies[1].Accepted() {
 		t.Fatalf("replies %+v, error %v", replies, err)
@@ -51,7 +60,7 @@ func TestCrashChild(t *testing.T) {
 			select {}
 		}
 	}
-	crashDeliver(t, m)
+	crashDeliver(t, m, os.Getenv(crashPath))
 }
 
 // Faults 8 and 9: a hand-over is killed at each of its steps and repeated; everybody has one copy, also
@@ -69,32 +78,60 @@ func TestRepeatAfterACrashMakesNoCopy(t *testing.T) {
 		for _, reader := range []string{"no reader", "seen", "moved without flags"} {
 			t.Run(step+", "+reader, func(t *testing.T) {
 				t.Parallel()
-				root := t.TempDir()
-				child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashChild$")
-				child.Env = append(os.Environ(), crashRoot+"="+root, crashStep+"="+step)
-				out, err := child.CombinedOutput()
-				if (err == nil) != (step == "never") || err != nil && !strings.Contains(err.Error(), "killed") {
-					t.Fatalf("the child ended with %v: %s", err, out)
-				}
-				if got := len(mailOf(t, root, "a")) + len(mailOf(t, root, "b")); got != before {
-					t.Errorf("%d have the message after the crash, want %d", got, before)
-				}
-				for _, user := range []string{"a", "b"} {
-					read(t, filepath.Join(root, "example.com", user), reader)
-				}
-				m, err := New(Config{Path: root + "/%d/%n"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				crashDeliver(t, m)
-				crashDeliver(t, m)
-				for _, user := range []string{"a", "b"} {
-					got := mailOf(t, root, user)
-					if len(got) != 1 || !bytes.Equal(got[0], []byte("Trace: 1\r\n"+crashBody)) {
-						t.Errorf("%s has %q", user, got)
-					}
-				}
+				crash(t, step, reader, "", "", before)
 			})
+		}
+	}
+	for step, before := range map[string]int{"folder1": 0, "made1": 0, "made2": 0, "made3": 0, "made4": 0, "dated1": 0, "dated2": 1} {
+		steps[step] = before
+	}
+	for step, before := range steps {
+		t.Run(step+", a mailbox", func(t *testing.T) {
+			t.Parallel()
+			crash(t, step, "no reader", "Imported/Größe", ".Imported.Gr&APYA3w-e", before)
+		})
+	}
+}
+
+// crash kills a hand-over at a step, repeats it, and sees that everybody has one copy.
+func crash(t *testing.T, step, reader, path, folder string, before int) {
+	root := t.TempDir()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashChild$")
+	child.Env = append(os.Environ(), crashRoot+"="+root, crashStep+"="+step, crashPath+"="+path)
+	out, err := child.CombinedOutput()
+	if (err == nil) != (step == "never") || err != nil && !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the child ended with %v: %s", err, out)
+	}
+	if got := len(mailOf(t, root, "a/"+folder)) + len(mailOf(t, root, "b/"+folder)); got != before {
+		t.Errorf("%d have the message after the crash, want %d", got, before)
+	}
+	for _, user := range []string{"a", "b"} {
+		read(t, filepath.Join(root, "example.com", user), reader)
+	}
+	m, err := New(Config{Path: root + "/%d/%n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crashDeliver(t, m, path)
+	crashDeliver(t, m, path)
+	for _, user := range []string{"a", "b"} {
+		got := mailOf(t, root, user+"/"+folder)
+		if len(got) != 1 || !bytes.Equal(got[0], []byte("Trace: 1\r\n"+crashBody)) {
+			t.Errorf("%s has %q", user, got)
+		}
+		if path == "" {
+			continue
+		}
+		dir := filepath.Join(root, "example.com", user, folder)
+		info, err := os.Stat(filepath.Join(dir, "cur", "0123.p99"+suffix+":2,R"))
+		if err != nil || !info.ModTime().Equal(crashDate) {
+			t.Errorf("the file is %v, %v", info, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "maildirfolder")); err != nil {
+			t.Error(err)
+		}
+		if got := mailOf(t, root, user); len(got) != 0 {
+			t.Errorf("the inbox of %s has %q", user, got)
 		}
 	}
 }

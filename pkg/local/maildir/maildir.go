@@ -5,7 +5,7 @@
 //  1. new/ and cur/ are searched for the message; a recipient who has it is answered 250 and is done.
 //  2. tmp/<name>.<random> is written, trace and body, and synced.
 //  3. commit is asked.
-//  4. tmp/<name>.<random> is renamed to new/<name>, and new/ is synced.
+//  4. tmp/<name>.<random> is renamed to new/<name>, or to cur/<name> with its flags, and that folder is synced.
 //  5. The recipient is answered 250.
 //
 // The name is made of the message's ID alone: a second hand-over of the same message finds the first one
@@ -13,6 +13,11 @@
 // cut off, and wherever, a repeat makes no second copy; what it leaves in tmp/ readers remove after 36
 // hours, as Maildir has it. Left open are a message that its owner already deleted or moved to another
 // folder, and two hand-overs at one time while a reader moves the first into cur/.
+//
+// A mailbox of the recipient's (local.Envelope.Mailbox) is a folder of Maildir++, ".Imported.Gmail" with the name as
+// [local.MailboxStyle] has it in modified UTF-7, which is where Dovecot and Courier have it. The message has its date
+// as the time of its file, from which they take INTERNALDATE, and its flags in the name of its file; keywords have no
+// place there. \Deleted is left out.
 //
 // Folders are made as needed, but not the fixed part of the path: a volume that is not mounted is a
 // temporary failure, not an empty mail store.
@@ -71,13 +76,10 @@ func (m *Maildir) Deliver(
 	if !validID(msg.ID) {
 		return nil, fault.Errorf(fault.Internal, "maildir", "the message has no ID that can be a file name")
 	}
-	if env.Mailbox != nil {
-		return nil, fault.Errorf(fault.DestinationTemporary, "maildir", "mailbox paths are not served yet")
-	}
 	d := &delivery{m: m, name: msg.ID + suffix}
 	defer d.discard()
 	for _, to := range env.To {
-		d.boxes = append(d.boxes, m.open(ctx, to, d.name))
+		d.boxes = append(d.boxes, m.open(ctx, to, d.name, env, msg))
 	}
 	if ctx.Err() != nil {
 		return nil, fault.Wrap(fault.Canceled, "maildir", context.Cause(ctx))
@@ -179,15 +181,19 @@ func (d *delivery) answers() []local.Reply {
 }
 
 // open prepares the mailbox of one recipient.
-func (m *Maildir) open(ctx context.Context, to, name string) *box {
-	b := &box{reply: local.Reply{Recipient: to}, name: name}
+func (m *Maildir) open(ctx context.Context, to, name string, env local.Envelope, msg local.Message) *box {
+	b := &box{reply: local.Reply{Recipient: to}, name: name, final: "new/" + name}
 	var root string
 	var err error
 	if root, b.dir, err = m.path.expand(to); err != nil {
 		b.reply.Code, b.reply.Text = 550, "5.1.3 "+err.Error()
 		return b
 	}
-	if err = b.prepare(root); err != nil {
+	err = b.prepare(root)
+	if err == nil && env.Mailbox != nil {
+		err = b.enter(env.Mailbox, msg, m.at)
+	}
+	if err != nil {
 		b.fail(err)
 		return b
 	}
