@@ -46,7 +46,7 @@ func (b *box) ask(ctx context.Context, d *delivery) error {
 			return failure(ctx, "imap append", err)
 		case r.kind == "+":
 			return nil
-		case made || !mayCreate(r, b.mb):
+		case made || r.kind != "NO" || !mayCreate(r, b.mb):
 			b.judge(r)
 			return nil
 		}
