@@ -33,6 +33,7 @@ func corpus(t testing.TB) []headerCase {
 		t.Fatal("no corpus", err)
 	}
 	var out []headerCase
+	seen := map[string]bool{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -44,6 +45,10 @@ func corpus(t testing.TB) []headerCase {
 				t.Fatalf("%s: %v", file, err)
 			}
 			c.file = filepath.Base(file)
+			if seen[c.name] {
+				t.Fatalf("%s: two cases are called %q", file, c.name)
+			}
+			seen[c.name] = true
 			out = append(out, c)
 		}
 	}
