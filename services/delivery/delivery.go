@@ -18,13 +18,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // Config tunes a delivery. Zero fields take their default.
 type Config struct {
 	// Name of this process, for logs.
 	Name string
-	// Handlers is how many messages are handed over at once; default 64.
+	// Handlers is how many messages are handed over at once, their inline bodies 64 MiB at most; default 256: most wait for
+	// Redis or for a destination.
 	Handlers int
 	// Lease is how long a hand-over is protected from others between two renewals; it must be that of the
 	// ledger. Default 30 s.
@@ -45,7 +47,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Handlers == 0 {
-		c.Handlers = 64
+		c.Handlers = 256
 	}
 	if c.MaxConns == 0 {
 		c.MaxConns = 16
@@ -94,6 +96,7 @@ type Delivery struct {
 	waiting  waiting
 	running  sync.WaitGroup
 	receipts *receipts
+	inHand   *semaphore.Weighted
 	holder   string
 }
 
@@ -107,7 +110,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 	dests := newDestinations(cfg, d.Vault)
 	return &Delivery{
 		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics, dests.down), intake: intake, accounts: newAccounts(d.Directory),
-		dests: dests, waiting: waiting{m: map[string]time.Time{}}, receipts: newReceipts(d.Transit), holder: rand.Text(),
+		dests: dests, waiting: waiting{m: map[string]time.Time{}}, receipts: newReceipts(d.Transit), inHand: semaphore.NewWeighted(maxInHand), holder: rand.Text(),
 	}, nil
 }
 
@@ -152,8 +155,28 @@ func (d *Delivery) handleAll(ctx, pulling context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.handle(ctx, p)
+		if err := d.handleBounded(ctx, p); err != nil {
+			return nil //nolint:nilerr // told to stop: the message was given back
+		}
 	}
+}
+
+// maxInHand bounds the inline bodies of the messages in hand, in octets. Larger ones are streamed.
+const maxInHand = 64 << 20
+
+// handleBounded is handle for when there is memory for the message. An error says that ctx ended before.
+func (d *Delivery) handleBounded(ctx context.Context, p *transit.Parcel) error {
+	octets := int64(len(p.GetInline()))
+	if !d.inHand.TryAcquire(octets) {
+		p.Keep(context.WithoutCancel(ctx))
+		if err := d.inHand.Acquire(ctx, octets); err != nil {
+			_ = p.Nak(context.WithoutCancel(ctx), 0) // else it comes again after AckWait
+			return err
+		}
+	}
+	defer d.inHand.Release(octets)
+	d.handle(ctx, p)
+	return nil
 }
 
 const (

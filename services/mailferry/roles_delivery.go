@@ -10,7 +10,7 @@ import (
 )
 
 type deliveryFlags struct {
-	Handlers    int           `name:"handlers" env:"MAILFERRY_HANDLERS" default:"64" placeholder:"N" group:"delivery" help:"Messages handed over at once by one delivery."`
+	Handlers    int           `name:"handlers" env:"MAILFERRY_HANDLERS" default:"256" placeholder:"N" group:"delivery" help:"Messages handed over at once by one delivery."`
 	LMTPConns   int           `name:"lmtp-connections" env:"MAILFERRY_LMTP_CONNECTIONS" default:"16" placeholder:"N" group:"delivery" help:"Connections to one LMTP or SMTP server at most."`
 	DeferAfter  time.Duration `name:"defer-after" env:"MAILFERRY_DEFER_AFTER" default:"1h" group:"delivery" help:"How long a message that its destination refuses for now is tried again before it is left at the remote server for a while."`
 	DeferFor    time.Duration `name:"defer-for" env:"MAILFERRY_DEFER_FOR" default:"1h" group:"delivery" help:"How long it is left there."`
