@@ -12,8 +12,6 @@ import (
 func (w *window) run() {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	for {
 		over := false
 		select {
@@ -25,22 +23,22 @@ func (w *window) run() {
 		case err := <-w.mended:
 			w.afterMend(err)
 		}
-		w.startMend(ctx)
-		if over && w.rest(cancel) {
+		w.startMend()
+		if over && w.rest() {
 			return
 		}
 	}
 }
 
 // rest ends the goroutine when nothing is left to do.
-func (w *window) rest(cancel func()) bool {
+func (w *window) rest() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.flights) > 0 {
 		return false
 	}
 	if w.mending {
-		cancel() // its answer ends this goroutine
+		w.stopMend() // its answer ends this goroutine
 		return false
 	}
 	w.t.acks.leave(w.id)
@@ -129,12 +127,17 @@ func (w *window) resend(conn uint64, fs []*flight) {
 }
 
 // startMend has a missing stream made again, while the window goes on.
-func (w *window) startMend(ctx context.Context) {
+func (w *window) startMend() {
 	if !w.missing || w.mending || time.Now().Before(w.mendFrom) {
 		return
 	}
 	w.missing, w.mending = false, true
-	go func() { w.mended <- w.mender.mend(ctx) }()
+	ctx, cancel := context.WithCancel(context.Background())
+	w.stopMend = cancel
+	go func() {
+		defer cancel()
+		w.mended <- w.mender.mend(ctx)
+	}()
 }
 
 // afterMend sends again what found no stream. After a failed attempt it does so too: another process

@@ -39,7 +39,8 @@ type window struct {
 	mended   chan error
 	missing  bool // a flight found no stream
 	mending  bool
-	mendFrom time.Time // not before
+	stopMend context.CancelFunc // set while mending
+	mendFrom time.Time          // not before
 }
 
 type reply struct {

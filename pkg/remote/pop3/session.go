@@ -163,6 +163,7 @@ func (s *session) Close(ctx context.Context) error {
 	}
 	s.err = fault.New(fault.Canceled, "pop3", net.ErrClosed)
 	_ = s.t.Close()
+	s.t.giveReader()
 	return nil
 }
 

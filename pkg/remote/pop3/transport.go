@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"sync"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
@@ -30,7 +31,26 @@ type transport struct {
 
 func newTransport(c *remote.Conn) *transport {
 	limits := c.Limits()
-	return &transport{Conn: c, r: bufio.NewReaderSize(c, max(bufferSize, min(limits.Line, 1<<20))), limits: limits}
+	if limits.Line > bufferSize {
+		return &transport{Conn: c, r: bufio.NewReaderSize(c, min(limits.Line, 1<<20)), limits: limits}
+	}
+	r, _ := readers.Get().(*bufio.Reader)
+	r.Reset(c)
+	return &transport{Conn: c, r: r, limits: limits}
+}
+
+// readers keeps the buffers of sessions that ended in order: a poll without news needs nothing larger.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+
+// giveReader gives the buffer back when nothing is read any more.
+func (t *transport) giveReader() {
+	if t.r.Size() != bufferSize {
+		return
+	}
+	r := t.r
+	t.r = bufio.NewReaderSize(t.Conn, 16)
+	r.Reset(nil)
+	readers.Put(r)
 }
 
 // Read hands out a status line, or what is left of it.
