@@ -8,37 +8,37 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// run settles flights until none is left at a tick: the next one is mostly on its way.
+// run settles flights until none is left.
 func (w *window) run() {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	for {
-		over := false
 		select {
 		case <-w.wake:
 			w.answer()
 		case <-tick.C:
 			w.patrol(time.Now())
-			over = true
 		case err := <-w.mended:
 			w.afterMend(err)
 		}
-		w.startMend()
-		if over && w.rest() {
+		w.startMend(ctx)
+		if w.rest(cancel) {
 			return
 		}
 	}
 }
 
 // rest ends the goroutine when nothing is left to do.
-func (w *window) rest() bool {
+func (w *window) rest(cancel func()) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.flights) > 0 {
 		return false
 	}
 	if w.mending {
-		w.stopMend() // its answer ends this goroutine
+		cancel() // its answer ends this goroutine
 		return false
 	}
 	w.t.acks.leave(w.id)
@@ -127,17 +127,12 @@ func (w *window) resend(conn uint64, fs []*flight) {
 }
 
 // startMend has a missing stream made again, while the window goes on.
-func (w *window) startMend() {
+func (w *window) startMend(ctx context.Context) {
 	if !w.missing || w.mending || time.Now().Before(w.mendFrom) {
 		return
 	}
 	w.missing, w.mending = false, true
-	ctx, cancel := context.WithCancel(context.Background())
-	w.stopMend = cancel
-	go func() {
-		defer cancel()
-		w.mended <- w.mender.mend(ctx)
-	}()
+	go func() { w.mended <- w.mender.mend(ctx) }()
 }
 
 // afterMend sends again what found no stream. After a failed attempt it does so too: another process

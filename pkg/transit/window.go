@@ -39,8 +39,7 @@ type window struct {
 	mended   chan error
 	missing  bool // a flight found no stream
 	mending  bool
-	stopMend context.CancelFunc // set while mending
-	mendFrom time.Time          // not before
+	mendFrom time.Time // not before
 }
 
 type reply struct {
