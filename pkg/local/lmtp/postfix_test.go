@@ -61,7 +61,7 @@ func wantFiled(t *testing.T, dove *testenv.Dovecot) {
 func postfix(t *testing.T, script string) (*testenv.Postfix, *testenv.Dovecot) {
 	t.Helper()
 	signIn, auth := testenv.PostfixAuth(t)
-	opts := []testenv.DovecotOption{testenv.DovecotNoTLS(), signIn}
+	opts := []testenv.DovecotOption{testenv.DovecotNoTLS(), signIn, testenv.DovecotExtra("mail_fsync = never")}
 	if script != "" {
 		opts = append(opts, testenv.DovecotSieve(t, script))
 	}

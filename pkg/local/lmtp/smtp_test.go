@@ -28,8 +28,8 @@ S: 250-8BITMIME
 S: 250 PIPELINING
 `
 
-// smtp starts a server and a client of it.
-func smtp(t *testing.T, dialogue string, change func(*lmtp.Config)) (*testenv.Script, *lmtp.Client) {
+// smtpScript starts a server and a client of it.
+func smtpScript(t *testing.T, dialogue string, change func(*lmtp.Config)) (*testenv.Script, *lmtp.Client) {
 	t.Helper()
 	s := testenv.NewScript(t, dialogue)
 	cfg := lmtp.Config{
@@ -76,7 +76,7 @@ func TestSMTPAnswers(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, c := smtp(t, tt.dialogue, func(c *lmtp.Config) {
+			s, c := smtpScript(t, tt.dialogue, func(c *lmtp.Config) {
 				if strings.HasPrefix(name, "silent") {
 					c.Timeouts.Final = 300 * time.Millisecond
 				}
@@ -167,7 +167,7 @@ func TestSMTPSecurity(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, c := smtp(t, tt.dialogue, tt.change)
+			s, c := smtpScript(t, tt.dialogue, tt.change)
 			replies, err := send(t, c)
 			if tt.says == "" {
 				if err != nil || !slices.Equal(codes(replies), []int{250, 250}) {

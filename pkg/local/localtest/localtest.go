@@ -293,7 +293,12 @@ func wanted(in Instance, msg local.Message, body string) string {
 // deliver hands over a message that must be accepted.
 func deliver(t testing.TB, in Instance, msg local.Message, to string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	deliverWithin(t, in, msg, to, time.Minute)
+}
+
+func deliverWithin(t testing.TB, in Instance, msg local.Message, to string, limit time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	replies, err := in.Destination.Deliver(ctx, local.Envelope{From: "sender@example.org", To: []string{to}}, msg, allow)
 	if err != nil || len(replies) != 1 || !replies[0].Accepted() || replies[0].Recipient != to {
