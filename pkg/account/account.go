@@ -102,6 +102,8 @@ type Account struct {
 	Auth              Auth
 	OAuthProvider     string        // with OAuth2
 	ForwardTo         string        // an address or a mailbox path, as ParseTarget takes it
+	SkipFilters       bool          // asks the destination to run no filters of the recipient
+	SkipAntispam      bool          // and no anti-spam
 	CopyTo            []string      // more of them, each of which gets an extra copy
 	Interval          time.Duration // 0: the schedule
 	Schedule          schedule.Text // without entries: that of the domain, or the global one
@@ -271,6 +273,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		LenientDot: a.LenientDot,
 		TlsPins:    a.TLSPins, TlsCa: a.TLSCA, TlsAllowInvalid: a.TLSAllowInvalid,
 		AfterDays: int32(a.AfterDays), AfterKeepNewest: int32(a.AfterKeepNewest), AfterLargerThan: a.AfterLargerThan,
+		SkipFilters: a.SkipFilters, SkipAntispam: a.SkipAntispam,
 		MarkSeen: a.MarkSeen, MoveTo: a.MoveTo, StartDays: int32(a.StartDays), NewestFirst: a.NewestFirst,
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
 		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay, Oversize: oversizes[a.Oversize],
@@ -303,6 +306,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		LenientDot: p.GetLenientDot(),
 		TLSPins:    p.GetTlsPins(), TLSCA: p.GetTlsCa(), TLSAllowInvalid: p.GetTlsAllowInvalid(),
 		AfterDays: int(p.GetAfterDays()), AfterKeepNewest: int(p.GetAfterKeepNewest()), AfterLargerThan: p.GetAfterLargerThan(),
+		SkipFilters: p.GetSkipFilters(), SkipAntispam: p.GetSkipAntispam(),
 		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(), Oversize: wordOf(oversizes, p.GetOversize()),

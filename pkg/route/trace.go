@@ -11,6 +11,8 @@ type TraceInfo struct {
 	AccountUID, Key, RunID string
 	// RemoteHost is where the message came from, and Protocol by what: "pop3" or "imap".
 	RemoteHost, Protocol string
+	// SkipFilters and SkipAntispam ask the destination to run none.
+	SkipFilters, SkipAntispam bool
 	// By names this installation; default "mailferry".
 	By string
 	// At is when the message was fetched.
@@ -25,16 +27,29 @@ const maxToken = 255
 // Trace returns the header lines that are put in front of a message, each ended by CRLF:
 //
 //	X-Mailferry: account=<uid>; key=<key>
+//	X-Mailferry-Skip: none
 //	X-Mailferry-Route: tier=<tier>; field=<field>
 //	Received: from <remote host> by <mailferry> with <protocol> id <run>; <date>
 //
 // The first is the same on every copy of a message, whatever becomes of the account meanwhile, so that a filter can
-// tell copies. The second is there only where the recipients were looked for in the header. The third is the trace
+// tell copies. The second says what the account asks its destination to skip, "filters", "antispam" or both; it is always
+// there, above all that a sender may have written by that name. The third is there only where the recipients were looked
+// for in the header. The last is the trace
 // of RFC 5321 §4.4. Lines are folded and ASCII only; whatever cannot stand in a part becomes a
 // hyphen, so that no part can end its line.
 func Trace(t TraceInfo) []byte {
 	b := folder{make([]byte, 0, 512)}
 	b.line("X-Mailferry:", "account="+token(t.AccountUID)+";", "key="+token(t.Key))
+	skip := "none"
+	switch {
+	case t.SkipFilters && t.SkipAntispam:
+		skip = "filters, antispam"
+	case t.SkipFilters:
+		skip = "filters"
+	case t.SkipAntispam:
+		skip = "antispam"
+	}
+	b.line("X-Mailferry-Skip:", skip)
 	if t.Tier != "" {
 		route := []string{"tier=" + token(t.Tier)}
 		if t.Field != "" {

@@ -271,7 +271,7 @@ func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Rep
 		rest()
 	}()
 	m := local.Message{
-		Trace: h.trace(), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey(),
+		Trace: h.trace(ctx), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey(),
 		Date: h.p.GetFetchedAt().AsTime(), Flags: h.p.GetFlags(),
 	}
 	if d := h.p.GetInternalDate(); d != nil {
@@ -322,9 +322,11 @@ func (h *handover) spare(ctx context.Context) error {
 	return h.d.Ledger.Renew(ctx, h.lease)
 }
 
-func (h *handover) trace() []byte {
+func (h *handover) trace(ctx context.Context) []byte {
 	p := h.p
+	acc, _ := h.account(ctx) // one that cannot be read skips nothing
 	return route.Trace(route.TraceInfo{
+		SkipFilters: acc.SkipFilters, SkipAntispam: acc.SkipAntispam,
 		AccountUID: p.GetAccountUid(), Key: p.GetKey(), RunID: p.GetRunId(), RemoteHost: p.GetRemoteHost(),
 		Protocol: p.GetProtocol(), At: p.GetFetchedAt().AsTime(), By: h.d.cfg.Name,
 		Tier: h.route.Tier, Field: h.route.Field,

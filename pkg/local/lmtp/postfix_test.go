@@ -45,6 +45,35 @@ func TestSieveByLMTP(t *testing.T) {
 	wantFiled(t, dove)
 }
 
+// unfiltered is docs/destinations.md's script for accounts that skip filters. A stranger's own line stands below ours.
+const unfiltered = `require ["fileinto", "index"];
+if header :index 1 :contains "X-Mailferry-Skip" "filters" {
+  fileinto "INBOX";
+  stop;
+}
+`
+
+func TestSieveIsSkipped(t *testing.T) {
+	t.Parallel()
+	dove := testenv.NewDovecot(t, testenv.DovecotNoTLS(), testenv.DovecotSieve(t, unfiltered, collected))
+	c := lmtp.New(lmtp.Config{Endpoints: []lmtp.Endpoint{{Network: "unix", Address: dove.LMTPSocket}}})
+	defer c.Close()
+	for account, skip := range map[string]string{"gmail1": "filters, antispam", "gmail2": "antispam"} {
+		m := local.Message{
+			Trace: []byte("X-Mailferry: account=" + account + "; key=" + strings.Repeat("k", 70) + "\r\nX-Mailferry-Skip: " + skip + "\r\n"),
+			Body:  strings.NewReader("X-Mailferry-Skip: filters\r\nSubject: x\r\n\r\n"),
+		}
+		if replies, err := c.Deliver(t.Context(), local.Envelope{To: []string{"alice@example.com"}}, m, nil); err != nil || !replies[0].Accepted() {
+			t.Fatal(replies, err)
+		}
+	}
+	for mailbox, account := range map[string]string{"": "gmail1", "Collected": "gmail2"} {
+		if got := dove.MessagesIn("alice@example.com", mailbox); len(got) != 1 || !bytes.Contains(got[0], []byte("account="+account+";")) {
+			t.Errorf("mailbox %q has %q", mailbox, got)
+		}
+	}
+}
+
 func wantFiled(t *testing.T, dove *testenv.Dovecot) {
 	t.Helper()
 	testenv.Eventually(t, time.Minute, "both messages lie there", func() bool {

@@ -913,6 +913,10 @@ type Account struct {
 	UpdatedAt   *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// Revision of the record in the directory; 0 in the stored form.
 	Revision uint64 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Ask the destination to run no filters of the recipient, and no anti-spam, over this account's mail: said in the
+	// header field X-Mailferry-Skip.
+	SkipFilters  bool `protobuf:"varint,83,opt,name=skip_filters,json=skipFilters,proto3" json:"skip_filters,omitempty"`
+	SkipAntispam bool `protobuf:"varint,84,opt,name=skip_antispam,json=skipAntispam,proto3" json:"skip_antispam,omitempty"`
 	// POP3: a message may also end with a dot glued to its last line, or on a line that ends in a bare LF, where the
 	// server then falls silent and answers NOOP. For servers that never send the proper end mark (Exchange 2000).
 	LenientDot bool `protobuf:"varint,50,opt,name=lenient_dot,json=lenientDot,proto3" json:"lenient_dot,omitempty"`
@@ -1136,6 +1140,20 @@ func (x *Account) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Account) GetSkipFilters() bool {
+	if x != nil {
+		return x.SkipFilters
+	}
+	return false
+}
+
+func (x *Account) GetSkipAntispam() bool {
+	if x != nil {
+		return x.SkipAntispam
+	}
+	return false
 }
 
 func (x *Account) GetLenientDot() bool {
@@ -1877,7 +1895,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\bcontinue\x18\r \x01(\bR\bcontinue\"A\n" +
 	"\bSchedule\x12\x18\n" +
 	"\aentries\x18\x01 \x03(\tR\aentries\x12\x1b\n" +
-	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xb6\r\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xfe\r\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1901,7 +1919,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"created_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
-	"\brevision\x18\x12 \x01(\x04R\brevision\x12\x1f\n" +
+	"\brevision\x18\x12 \x01(\x04R\brevision\x12!\n" +
+	"\fskip_filters\x18S \x01(\bR\vskipFilters\x12#\n" +
+	"\rskip_antispam\x18T \x01(\bR\fskipAntispam\x12\x1f\n" +
 	"\vlenient_dot\x182 \x01(\bR\n" +
 	"lenientDot\x12\x19\n" +
 	"\btls_pins\x18\x14 \x03(\tR\atlsPins\x12\x15\n" +

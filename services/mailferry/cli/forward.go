@@ -29,5 +29,12 @@ func (c *Copies) apply(a *account.Account) {
 
 // forwardOf says who gets the mail of an account.
 func forwardOf(a *mailferryv1.Account) string {
-	return strings.Join(append([]string{a.GetForwardTo()}, a.GetCopyTo()...), ", ")
+	s := strings.Join(append([]string{a.GetForwardTo()}, a.GetCopyTo()...), ", ")
+	if a.GetSkipFilters() {
+		s += ", no filters"
+	}
+	if a.GetSkipAntispam() {
+		s += ", no anti-spam"
+	}
+	return s
 }

@@ -18,6 +18,8 @@ type Policy struct {
 	MarkSeen          *bool   `negatable:"" group:"policy" help:"IMAP: mark collected messages as seen."`
 	Start             *Start  `placeholder:"all|now|DAYSd" group:"policy" help:"What an account collects that has not run yet: all there is, only what comes from now on, or what came in the last days (IMAP), for instance 30d."`
 	Push              *bool   `negatable:"" group:"policy" help:"IMAP: wait for messages in INBOX (IDLE) where the server lets us, instead of polling on the schedule."`
+	SkipFilters       *bool   `negatable:"" group:"policy" help:"Ask the destination to run no filters over this mail, by a header field that it must know: see docs/destinations.md."`
+	SkipAntispam      *bool   `negatable:"" group:"policy" help:"The same for anti-spam."`
 	NewestFirst       *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
 	MaxMessageSize    *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
 	Oversize          *string `enum:"skip,notice" placeholder:"skip" group:"policy" help:"What becomes of messages above --max-message-size: skip, or notice, a small message to the owner in their place. Neither is deleted at the remote server."`
@@ -37,6 +39,8 @@ func (p *Policy) apply(a *account.Account) {
 	change(&a.MarkSeen, p.MarkSeen)
 	change(&a.StartDays, (*int)(p.Start))
 	change(&a.Push, p.Push)
+	change(&a.SkipFilters, p.SkipFilters)
+	change(&a.SkipAntispam, p.SkipAntispam)
 	change(&a.NewestFirst, p.NewestFirst)
 	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
 	change(&a.Oversize, (*account.Oversize)(p.Oversize))
