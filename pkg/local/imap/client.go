@@ -18,6 +18,7 @@
 //     A name that the server refuses is tried once more in the careful style.
 //   - Flags that are no one's business but the server's or would delete are left out: \Recent and \Deleted. A keyword
 //     goes with the message where the mailbox can keep it (PERMANENTFLAGS).
+//   - The password leaves in TLS with a valid certificate, or to a loopback address, and never else.
 //   - The server's answers are read with bounds, and none of its text is passed on uncleaned.
 package imap
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -151,6 +152,9 @@ func (cn *conn) signIn(ctx context.Context, c Credentials) error {
 	case c.Username == "":
 		return fault.Errorf(fault.DestinationTemporary, op,
 			"want the credentials of one who may sign in for every user: set mailbox_destination_username and its password")
+	case !cn.private():
+		return fault.Errorf(fault.DestinationTemporary, op,
+			"the server offers no TLS, and a password that opens every mailbox leaves in TLS only: want imaps:host, or STARTTLS at the server")
 	case strings.ContainsAny(authzid+authcid+c.Password, "\x00\r\n"):
 		return fault.Errorf(fault.DestinationTemporary, op, "the user name and the password must not hold line ends or NUL")
 	case cn.caps["AUTH=PLAIN"]:
@@ -163,6 +167,15 @@ func (cn *conn) signIn(ctx context.Context, c Credentials) error {
 	}
 	r, err := cn.ask(command, nil)
 	return cn.signedIn(ctx, r, err)
+}
+
+// private says that nobody on the way can read along: there is TLS, or there is no way.
+func (cn *conn) private() bool {
+	if _, ok := cn.Conn.(*tls.Conn); ok {
+		return true
+	}
+	a, ok := cn.RemoteAddr().(*net.TCPAddr)
+	return ok && a.IP.IsLoopback()
 }
 
 // plain is AUTHENTICATE PLAIN without SASL-IR (RFC 4959).

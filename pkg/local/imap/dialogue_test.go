@@ -188,6 +188,26 @@ func TestNothingInPart(t *testing.T) {
 	}
 }
 
+// veiled hides that a server is on this machine.
+type veiled struct{ net.Conn }
+
+func (veiled) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 143} }
+
+// The password of everybody's mailboxes does not leave in plain text.
+func TestNoPasswordInPlainText(t *testing.T) {
+	t.Parallel()
+	c, _ := play(t, "S: * OK ready\nC: M1 CAPABILITY\nS: * CAPABILITY IMAP4REV1 AUTH=PLAIN SASL-IR\nS: M1 OK done", func(cfg *imap.Config) {
+		cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, address)
+			return veiled{nc}, err
+		}
+	})
+	replies, err := c.Deliver(t.Context(), alice, letter(), allow)
+	if len(replies) != 0 || fault.KindOf(err) != fault.DestinationTemporary || !strings.Contains(err.Error(), "TLS only") {
+		t.Errorf("replies %+v, error %v", replies, err)
+	}
+}
+
 // A kept connection that the server gave up is made anew, and the message goes once.
 func TestKeptConnection(t *testing.T) {
 	t.Parallel()
