@@ -170,6 +170,9 @@ func (h *handover) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := route.Loop(acc, header); err != nil && !h.p.GetNotice() {
+		return err
+	}
 	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox()}
 	h.route, err = route.Decide(acc, m, tenant, h.where(ctx, acc), nil)
 	h.route.Failures, h.route.Failed = past.Failures, past.Failed

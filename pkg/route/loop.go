@@ -1,0 +1,36 @@
+package route
+
+import (
+	"strings"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/fault"
+)
+
+// maxReceived is how many times a message may have been handed on: RFC 5321 §6.3 wants 100 at least.
+const maxReceived = 100
+
+// Loop returns why a message goes in circles, or nil: it was collected for this account before, as its trace says, or it
+// has more than 100 Received fields (RFC 5321 §6.3). What a destination gave back is not given to it again.
+func Loop(a account.Account, header []byte) error {
+	received := 0
+	for _, f := range parseFields(header) {
+		switch {
+		case f.is("Received"):
+			received++
+		case f.is("X-Mailferry") && ours(f.value, a.UID):
+			return fault.Errorf(fault.Policy, "loop", "the message was collected for this account before and came back to its remote mailbox: "+
+				"does its destination forward there?")
+		}
+	}
+	if received > maxReceived {
+		return fault.Errorf(fault.Policy, "loop", "the message was handed on %d times already, more than %d", received, maxReceived)
+	}
+	return nil
+}
+
+// ours says whether a trace names the account.
+func ours(value, uid string) bool {
+	first, _, _ := strings.Cut(strings.TrimSpace(value), ";")
+	return uid != "" && first == "account="+uid
+}

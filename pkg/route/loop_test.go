@@ -1,0 +1,33 @@
+package route_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/route"
+)
+
+func TestLoop(t *testing.T) {
+	t.Parallel()
+	trace := string(route.Trace(route.TraceInfo{AccountUID: "abc", Key: "k1", By: "mailferry"}))
+	hop := "Received: from a by b; Mon, 23 Nov 2026 22:05:07 +0000\r\n"
+	for name, c := range map[string]struct {
+		header string
+		loop   bool
+	}{
+		"none":                 {"From: a@example.com\r\nSubject: X-Mailferry: account=abc; key=k1\r\n\r\n", false},
+		"same account":         {hop + trace + "From: a@example.com\r\n\r\n", true},
+		"another account":      {strings.ReplaceAll(trace, "abc", "abcd") + "From: a@example.com\r\n\r\n", false},
+		"in the body":          {"From: a@example.com\r\n\r\n" + trace, false},
+		"a hundred hops":       {strings.Repeat(hop, 100) + "\r\n", false},
+		"a hundred and one":    {strings.Repeat(hop, 101) + "\r\n", true},
+		"a header that is not": {"\x00\xff", false},
+	} {
+		err := route.Loop(account.Account{UID: "abc"}, []byte(c.header))
+		if (err != nil) != c.loop || err != nil && fault.KindOf(err) != fault.Policy {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
