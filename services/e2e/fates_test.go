@@ -87,7 +87,7 @@ func TestDestinationIsDown(t *testing.T) {
 		t.Errorf("%d messages are in transit, want %d", n, held)
 	}
 	s := newSinkAt(t, address)
-	testenv.Eventually(t, 3*time.Minute, "everything arrived", func() bool { return len(s.copies(a.ForwardTo)) == held && h.inTransit() == 0 })
+	testenv.Eventually(t, 8*time.Minute, "everything arrived", func() bool { return len(s.copies(a.ForwardTo)) == held && h.inTransit() == 0 })
 	checkCopies(t, s, a, dead, 0)
 }
 
