@@ -102,7 +102,7 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 	if err := a.Validate(); err != nil {
 		return errInvalid(err)
 	}
-	if a.TLS != account.Disable && !a.TLSAllowInvalid {
+	if a.TLS != account.Disable && !a.TLSAllowInvalid && !a.ForwardsToMailbox() {
 		return nil
 	}
 	set, err := s.Directory.Settings(ctx)
@@ -118,6 +118,9 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 		return errField("tls", "nobody signs in without TLS (setting require_tls): want detect or direct")
 	case a.TLS == account.Disable && d.RequireTLS:
 		return errField("tls", "nobody of %s signs in without TLS (its require-tls): want detect or direct", a.Domain)
+	case a.ForwardsToMailbox() && d.MailboxDestination == "" && set.MailboxDestination == "":
+		return errField("forward_to", "is a mailbox path, and there is no mailbox destination that could hold it: "+
+			"'mailferry settings set mailbox_destination=imaps:HOST' or 'mailferry domain edit %s --mailbox-destination …'", a.Domain)
 	case a.TLSAllowInvalid && !d.AllowInvalidTLS:
 		return errField("tls_allow_invalid", "%s does not permit it ('mailferry domain edit %s --allow-invalid-tls'); "+
 			"pin the certificate's key or give its CA instead", a.Domain, a.Domain)

@@ -154,6 +154,8 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		{"host", func(r *mailferryv1.CreateAccountRequest) { r.Account.Host = "pop.müller.example" }},
 		{"username", func(r *mailferryv1.CreateAccountRequest) { r.Account.Username = "" }},
 		{"forward_to", func(r *mailferryv1.CreateAccountRequest) { r.Account.ForwardTo = "nobody" }},
+		{"forward_to", func(r *mailferryv1.CreateAccountRequest) { r.Account.ForwardTo = "alice@example.com/No/destination/holds/it" }},
+		{"forward_to", func(r *mailferryv1.CreateAccountRequest) { r.Account.ForwardTo = "alice@example.org/Of/somebody/else" }},
 		{"interval", func(r *mailferryv1.CreateAccountRequest) { r.Account.Interval = durationpb.New(time.Second) }},
 		{"apop", func(r *mailferryv1.CreateAccountRequest) {
 			r.Account.Apop, r.Account.Protocol = true, mailferryv1.Protocol_PROTOCOL_IMAP
@@ -172,6 +174,15 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		tt.change(req)
 		_, err := h.accounts.CreateAccount(t.Context(), req)
 		wantError(t, err, connect.CodeInvalidArgument, fault.Policy, tt.field+": ", "correct "+tt.field)
+	}
+	dest := "maildir:/var/mail/%u"
+	if _, err := h.fleet.PutSettings(t.Context(), &mailferryv1.PutSettingsRequest{MailboxDestination: &dest}); err != nil {
+		t.Fatal(err)
+	}
+	path := &mailferryv1.CreateAccountRequest{Account: sample("path"), Password: canary}
+	path.Account.ForwardTo = "alice@example.com/A/destination/holds/it"
+	if _, err := h.accounts.CreateAccount(t.Context(), path); err != nil {
+		t.Errorf("a mailbox path that a destination holds: %v", err)
 	}
 	_, err := h.accounts.GetAccount(t.Context(), &mailferryv1.GetAccountRequest{Ref: ref("nobody")})
 	wantError(t, err, connect.CodeNotFound, fault.NotFound, "account example.com/nobody does not exist", "mailferry account list")

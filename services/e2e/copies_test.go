@@ -114,3 +114,21 @@ func TestRefusedGoesToThePostmaster(t *testing.T) {
 		t.Errorf("who refused has %d", n)
 	}
 }
+
+// TestNoMailboxDestination: an account whose mailbox path no destination holds fetches nothing, and says why.
+func TestNoMailboxDestination(t *testing.T) {
+	t.Parallel()
+	acquire(t)
+	remote := testenv.NewDovecot(t)
+	h, s := newHouse(t, remote), newSink(t)
+	h.destination(s.destination())
+	remote.Append("path", testenv.Corpus(testenv.CorpusConfig{Name: "path", Messages: 1})[0].Raw)
+	a := h.account("path", "path", account.IMAP, account.Leave, func(a *account.Account) { a.ForwardTo += "/Imported" })
+	h.start("worker")
+	h.trigger(a, "first", queue.Scheduled)
+	testenv.Eventually(t, 60*time.Second, "the run says why", func() bool {
+		reports, err := h.queue.Reports(context.Background(), a.UID, 1)
+		return err == nil && len(reports) == 1 && reports[0].GetFetched() == 0 &&
+			strings.Contains(reports[0].GetFault().GetMessage(), "there is no mailbox destination")
+	})
+}

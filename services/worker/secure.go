@@ -35,6 +35,10 @@ func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, 
 	if err != nil {
 		return t, err
 	}
+	if a.ForwardsToMailbox() && domain.MailboxDestination == "" && w.settings.Load().MailboxDestination == "" {
+		return t, fault.Errorf(fault.Policy, "forward to", "%s is a mailbox path, and there is no mailbox destination: 'mailferry settings set mailbox_destination=…' "+
+			"or 'mailferry domain edit %s --mailbox-destination …'", fault.Clean(a.ForwardTo), a.Domain)
+	}
 	egress, err := w.egress(domain)
 	if err != nil {
 		return t, err
