@@ -154,7 +154,9 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		{"host", func(r *mailferryv1.CreateAccountRequest) { r.Account.Host = "pop.müller.example" }},
 		{"username", func(r *mailferryv1.CreateAccountRequest) { r.Account.Username = "" }},
 		{"forward_to", func(r *mailferryv1.CreateAccountRequest) { r.Account.ForwardTo = "nobody" }},
-		{"forward_to", func(r *mailferryv1.CreateAccountRequest) { r.Account.ForwardTo = "alice@example.com/No/destination/holds/it" }},
+		{"forward_to", func(r *mailferryv1.CreateAccountRequest) {
+			r.Account.ForwardTo = "alice@example.com/No/destination/holds/it"
+		}},
 		{"forward_to", func(r *mailferryv1.CreateAccountRequest) { r.Account.ForwardTo = "alice@example.org/Of/somebody/else" }},
 		{"interval", func(r *mailferryv1.CreateAccountRequest) { r.Account.Interval = durationpb.New(time.Second) }},
 		{"apop", func(r *mailferryv1.CreateAccountRequest) {
