@@ -115,6 +115,9 @@ type Stats struct {
 	Messages int64
 	Bytes    int64
 	Dead     int64
+	// DeadBytes are those of the dead letters, less bodies in the object store; Oldest is when the oldest was buried.
+	DeadBytes int64
+	Oldest    time.Time
 }
 
 // Stats counts the messages in transit with their bytes, bodies in the object store included, and the
@@ -124,7 +127,7 @@ func (t *Transit) Stats(ctx context.Context) (Stats, error) {
 	for _, part := range []struct {
 		stream      string
 		msgs, bytes *int64
-	}{{transitStream, &s.Messages, &s.Bytes}, {bodiesStream, nil, &s.Bytes}, {deadStream, &s.Dead, nil}} {
+	}{{transitStream, &s.Messages, &s.Bytes}, {bodiesStream, nil, &s.Bytes}, {deadStream, &s.Dead, &s.DeadBytes}} {
 		state, err := t.state(ctx, part.stream)
 		if err != nil {
 			return Stats{}, failure("transit stats", err)
@@ -134,6 +137,9 @@ func (t *Transit) Stats(ctx context.Context) (Stats, error) {
 		}
 		if part.bytes != nil {
 			*part.bytes += int64(state.Bytes)
+		}
+		if part.stream == deadStream && state.Msgs > 0 {
+			s.Oldest = state.FirstTime
 		}
 	}
 	return s, nil

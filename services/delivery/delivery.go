@@ -96,6 +96,7 @@ type Delivery struct {
 	waiting  waiting
 	running  sync.WaitGroup
 	receipts *receipts
+	backlog  *backlog
 	inHand   *semaphore.Weighted
 	holder   string
 }
@@ -110,7 +111,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 	dests := newDestinations(cfg, d.Vault)
 	return &Delivery{
 		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics, dests.down), intake: intake, accounts: newAccounts(d.Directory),
-		dests: dests, waiting: waiting{m: map[string]time.Time{}}, receipts: newReceipts(d.Transit), inHand: semaphore.NewWeighted(maxInHand), holder: rand.Text(),
+		dests: dests, waiting: waiting{m: map[string]time.Time{}}, receipts: newReceipts(d.Transit), backlog: newBacklog(d.Metrics), inHand: semaphore.NewWeighted(maxInHand), holder: rand.Text(),
 	}, nil
 }
 
@@ -124,6 +125,11 @@ func (d *Delivery) Run(ctx context.Context) error {
 		defer close(swept)
 		d.sweepLoop(sweeping)
 	}()
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		d.countLoop(sweeping)
+	}()
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
@@ -133,6 +139,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		stop()
 		<-swept
 		<-told
+		<-counted
 	}()
 	handlers, pulling := errgroup.WithContext(ctx) // an error stops the pulling, no hand-over
 	for range d.cfg.Handlers {

@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +105,18 @@ func TestDestinationRefusesForGood(t *testing.T) {
 	testenv.Eventually(t, 30*time.Second, "another run has ended", func() bool { return h.idle(a) })
 	if len(remote.Messages(user)) != 1 || len(s.copies(a.ForwardTo)) != len(seeds)-1 {
 		t.Error("a parked message was fetched again or deleted")
+	}
+	dir := filepath.Join(h.dir, "dead")
+	cli.ok("dead", "export", "--to", dir, dead.ID)
+	files, err := filepath.Glob(filepath.Join(dir, "*.eml"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("exported %v, %v", files, err)
+	}
+	if raw, err := os.ReadFile(files[0]); err != nil || !slices.ContainsFunc(seeds, func(m testenv.Seed) bool { return m.ID == "never-0002" && bytes.Equal(raw, m.Raw) }) {
+		t.Errorf("what is exported is not what was received: %d octets, %v", len(raw), err)
+	}
+	if _, err := cli.run("dead", "export", "--to", dir, "nobody/nothing"); err == nil {
+		t.Error("a letter that is not there is exported")
 	}
 	s.decide(nil)
 	cli.ok("dead", "retry", dead.ID)

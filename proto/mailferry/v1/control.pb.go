@@ -3016,6 +3016,94 @@ func (x *ExplainScheduleResponse) GetHeldBack() string {
 	return ""
 }
 
+type ExportDeadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportDeadRequest) Reset() {
+	*x = ExportDeadRequest{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportDeadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportDeadRequest) ProtoMessage() {}
+
+func (x *ExportDeadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportDeadRequest.ProtoReflect.Descriptor instead.
+func (*ExportDeadRequest) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ExportDeadRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ExportDeadResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Piece         []byte                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportDeadResponse) Reset() {
+	*x = ExportDeadResponse{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportDeadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportDeadResponse) ProtoMessage() {}
+
+func (x *ExportDeadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportDeadResponse.ProtoReflect.Descriptor instead.
+func (*ExportDeadResponse) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ExportDeadResponse) GetPiece() []byte {
+	if x != nil {
+		return x.Piece
+	}
+	return nil
+}
+
 var File_mailferry_v1_control_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_control_proto_rawDesc = "" +
@@ -3246,7 +3334,11 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x124\n" +
 	"\x06starts\x18\x03 \x03(\v2\x1c.mailferry.v1.ScheduledStartR\x06starts\x12\x1b\n" +
-	"\theld_back\x18\x04 \x01(\tR\bheldBack2\xb3\x06\n" +
+	"\theld_back\x18\x04 \x01(\tR\bheldBack\"#\n" +
+	"\x11ExportDeadRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"*\n" +
+	"\x12ExportDeadResponse\x12\x14\n" +
+	"\x05piece\x18\x01 \x01(\fR\x05piece2\xb3\x06\n" +
 	"\x0eAccountService\x12X\n" +
 	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12T\n" +
 	"\n" +
@@ -3271,10 +3363,12 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\fDeleteDomain\x12!.mailferry.v1.DeleteDomainRequest\x1a\".mailferry.v1.DeleteDomainResponse\x12W\n" +
 	"\vGetSettings\x12 .mailferry.v1.GetSettingsRequest\x1a!.mailferry.v1.GetSettingsResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\vPutSettings\x12 .mailferry.v1.PutSettingsRequest\x1a!.mailferry.v1.PutSettingsResponse\x12]\n" +
-	"\rListProviders\x12\".mailferry.v1.ListProvidersRequest\x1a#.mailferry.v1.ListProvidersResponse\"\x03\x90\x02\x012\xc3\x02\n" +
+	"\rListProviders\x12\".mailferry.v1.ListProvidersRequest\x1a#.mailferry.v1.ListProvidersResponse\"\x03\x90\x02\x012\x96\x03\n" +
 	"\vDeadService\x12N\n" +
 	"\bListDead\x12\x1d.mailferry.v1.ListDeadRequest\x1a\x1e.mailferry.v1.ListDeadResponse\"\x03\x90\x02\x01\x12K\n" +
-	"\aGetDead\x12\x1c.mailferry.v1.GetDeadRequest\x1a\x1d.mailferry.v1.GetDeadResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\aGetDead\x12\x1c.mailferry.v1.GetDeadRequest\x1a\x1d.mailferry.v1.GetDeadResponse\"\x03\x90\x02\x01\x12Q\n" +
+	"\n" +
+	"ExportDead\x12\x1f.mailferry.v1.ExportDeadRequest\x1a .mailferry.v1.ExportDeadResponse0\x01\x12L\n" +
 	"\tRetryDead\x12\x1e.mailferry.v1.RetryDeadRequest\x1a\x1f.mailferry.v1.RetryDeadResponse\x12I\n" +
 	"\bDropDead\x12\x1d.mailferry.v1.DropDeadRequest\x1a\x1e.mailferry.v1.DropDeadResponseB?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
 
@@ -3290,7 +3384,7 @@ func file_mailferry_v1_control_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_control_proto_rawDescData
 }
 
-var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_mailferry_v1_control_proto_goTypes = []any{
 	(*AccountRef)(nil),              // 0: mailferry.v1.AccountRef
 	(*CreateAccountRequest)(nil),    // 1: mailferry.v1.CreateAccountRequest
@@ -3343,62 +3437,64 @@ var file_mailferry_v1_control_proto_goTypes = []any{
 	(*ExplainScheduleRequest)(nil),  // 48: mailferry.v1.ExplainScheduleRequest
 	(*ScheduledStart)(nil),          // 49: mailferry.v1.ScheduledStart
 	(*ExplainScheduleResponse)(nil), // 50: mailferry.v1.ExplainScheduleResponse
-	(*Account)(nil),                 // 51: mailferry.v1.Account
-	(*TestReport)(nil),              // 52: mailferry.v1.TestReport
-	(*Provider)(nil),                // 53: mailferry.v1.Provider
-	(*timestamppb.Timestamp)(nil),   // 54: google.protobuf.Timestamp
-	(*Fault)(nil),                   // 55: mailferry.v1.Fault
-	(*Progress)(nil),                // 56: mailferry.v1.Progress
-	(*RunReport)(nil),               // 57: mailferry.v1.RunReport
-	(*Domain)(nil),                  // 58: mailferry.v1.Domain
-	(*Settings)(nil),                // 59: mailferry.v1.Settings
-	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
-	(*Schedule)(nil),                // 61: mailferry.v1.Schedule
-	(*DeadLetter)(nil),              // 62: mailferry.v1.DeadLetter
+	(*ExportDeadRequest)(nil),       // 51: mailferry.v1.ExportDeadRequest
+	(*ExportDeadResponse)(nil),      // 52: mailferry.v1.ExportDeadResponse
+	(*Account)(nil),                 // 53: mailferry.v1.Account
+	(*TestReport)(nil),              // 54: mailferry.v1.TestReport
+	(*Provider)(nil),                // 55: mailferry.v1.Provider
+	(*timestamppb.Timestamp)(nil),   // 56: google.protobuf.Timestamp
+	(*Fault)(nil),                   // 57: mailferry.v1.Fault
+	(*Progress)(nil),                // 58: mailferry.v1.Progress
+	(*RunReport)(nil),               // 59: mailferry.v1.RunReport
+	(*Domain)(nil),                  // 60: mailferry.v1.Domain
+	(*Settings)(nil),                // 61: mailferry.v1.Settings
+	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
+	(*Schedule)(nil),                // 63: mailferry.v1.Schedule
+	(*DeadLetter)(nil),              // 64: mailferry.v1.DeadLetter
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
-	51, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
-	51, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
+	53, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
+	53, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
 	0,  // 2: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	51, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
-	52, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
-	51, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
-	53, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
+	53, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
+	54, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
+	53, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
+	55, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
 	0,  // 7: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	51, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
+	53, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
 	9,  // 9: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
-	54, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
-	54, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
-	55, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
-	54, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	54, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	54, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
-	51, // 16: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	56, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
+	56, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
+	57, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
+	56, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
+	56, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	56, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
+	53, // 16: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
 	9,  // 17: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	51, // 18: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	51, // 19: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	53, // 18: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	53, // 19: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
 	0,  // 20: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
-	54, // 21: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	56, // 21: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
 	0,  // 22: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
 	0,  // 23: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
 	0,  // 24: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	56, // 25: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	57, // 26: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	58, // 25: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	59, // 26: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
 	0,  // 27: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	57, // 28: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	59, // 28: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
 	28, // 29: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	58, // 30: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	58, // 31: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	58, // 32: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	59, // 33: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	60, // 34: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	61, // 35: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
-	59, // 36: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	62, // 37: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	60, // 30: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	60, // 31: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	60, // 32: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	61, // 33: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	62, // 34: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	63, // 35: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
+	61, // 36: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	64, // 37: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
 	40, // 38: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
 	40, // 39: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
 	0,  // 40: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
-	54, // 41: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
+	56, // 41: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
 	49, // 42: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
 	1,  // 43: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
 	7,  // 44: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
@@ -3421,33 +3517,35 @@ var file_mailferry_v1_control_proto_depIdxs = []int32{
 	5,  // 61: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
 	39, // 62: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
 	42, // 63: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	44, // 64: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	46, // 65: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 66: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	8,  // 67: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	11, // 68: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	13, // 69: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	17, // 70: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	4,  // 71: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	50, // 72: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
-	15, // 73: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	19, // 74: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	21, // 75: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	23, // 76: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	25, // 77: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	27, // 78: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	30, // 79: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	32, // 80: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	34, // 81: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	36, // 82: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	38, // 83: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	6,  // 84: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	41, // 85: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	43, // 86: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	45, // 87: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	47, // 88: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	66, // [66:89] is the sub-list for method output_type
-	43, // [43:66] is the sub-list for method input_type
+	51, // 64: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
+	44, // 65: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	46, // 66: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	2,  // 67: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	8,  // 68: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	11, // 69: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	13, // 70: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	17, // 71: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	4,  // 72: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	50, // 73: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
+	15, // 74: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	19, // 75: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	21, // 76: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	23, // 77: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	25, // 78: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	27, // 79: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	30, // 80: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	32, // 81: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	34, // 82: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	36, // 83: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	38, // 84: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	6,  // 85: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	41, // 86: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	43, // 87: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	52, // 88: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
+	45, // 89: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	47, // 90: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	67, // [67:91] is the sub-list for method output_type
+	43, // [43:67] is the sub-list for method input_type
 	43, // [43:43] is the sub-list for extension type_name
 	43, // [43:43] is the sub-list for extension extendee
 	0,  // [0:43] is the sub-list for field type_name
@@ -3472,7 +3570,7 @@ func file_mailferry_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_control_proto_rawDesc), len(file_mailferry_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

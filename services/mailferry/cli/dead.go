@@ -12,10 +12,11 @@ import (
 
 // DeadCmd works on dead letters.
 type DeadCmd struct {
-	List  DeadListCmd  `cmd:"" help:"List what could not be delivered."`
-	Show  DeadShowCmd  `cmd:"" help:"Show why, and the header of the message."`
-	Retry DeadRetryCmd `cmd:"" help:"Deliver it again."`
-	Drop  DeadDropCmd  `cmd:"" help:"Remove it; the message stays at the remote server and is not fetched again."`
+	List   DeadListCmd   `cmd:"" help:"List what could not be delivered."`
+	Show   DeadShowCmd   `cmd:"" help:"Show why, and the header of the message."`
+	Export DeadExportCmd `cmd:"" help:"Write the messages into files, as they were received."`
+	Retry  DeadRetryCmd  `cmd:"" help:"Deliver it again."`
+	Drop   DeadDropCmd   `cmd:"" help:"Remove it; the message stays at the remote server and is not fetched again."`
 }
 
 // DeadListCmd lists dead letters.
@@ -111,6 +112,12 @@ func (c *DeadShowCmd) Run(ctx context.Context, env *Env) error {
 			"from", m.GetRemoteHost(), "mailbox", m.GetMailbox())
 	}
 	properties(env, pairs...)
+	if n := l.GetAttempts(); n > 0 {
+		_, _ = fmt.Fprintf(env.Stdout, "\n%s that failed:\n", count(n, "attempt"))
+		for _, at := range l.GetHistory() {
+			_, _ = fmt.Fprintf(env.Stdout, "  %s  %s [%s]\n", instant(at.GetAt()), oneLine(at.GetMessage()), at.GetKind())
+		}
+	}
 	if len(res.GetHeader()) > 0 {
 		_, _ = fmt.Fprintf(env.Stdout, "\n%s\n", strings.TrimRight(printable(strings.ReplaceAll(string(res.GetHeader()), "\r\n", "\n")), "\n"))
 	}

@@ -95,6 +95,8 @@ const (
 	DeadServiceListDeadProcedure = "/mailferry.v1.DeadService/ListDead"
 	// DeadServiceGetDeadProcedure is the fully-qualified name of the DeadService's GetDead RPC.
 	DeadServiceGetDeadProcedure = "/mailferry.v1.DeadService/GetDead"
+	// DeadServiceExportDeadProcedure is the fully-qualified name of the DeadService's ExportDead RPC.
+	DeadServiceExportDeadProcedure = "/mailferry.v1.DeadService/ExportDead"
 	// DeadServiceRetryDeadProcedure is the fully-qualified name of the DeadService's RetryDead RPC.
 	DeadServiceRetryDeadProcedure = "/mailferry.v1.DeadService/RetryDead"
 	// DeadServiceDropDeadProcedure is the fully-qualified name of the DeadService's DropDead RPC.
@@ -831,6 +833,8 @@ func (UnimplementedFleetServiceHandler) ListProviders(context.Context, *v1.ListP
 type DeadServiceClient interface {
 	ListDead(context.Context, *v1.ListDeadRequest) (*v1.ListDeadResponse, error)
 	GetDead(context.Context, *v1.GetDeadRequest) (*v1.GetDeadResponse, error)
+	// ExportDead answers the message of a dead letter as it was received, piece by piece.
+	ExportDead(context.Context, *v1.ExportDeadRequest) (*connect.ServerStreamForClient[v1.ExportDeadResponse], error)
 	RetryDead(context.Context, *v1.RetryDeadRequest) (*v1.RetryDeadResponse, error)
 	DropDead(context.Context, *v1.DropDeadRequest) (*v1.DropDeadResponse, error)
 }
@@ -860,6 +864,12 @@ func NewDeadServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		exportDead: connect.NewClient[v1.ExportDeadRequest, v1.ExportDeadResponse](
+			httpClient,
+			baseURL+DeadServiceExportDeadProcedure,
+			connect.WithSchema(deadServiceMethods.ByName("ExportDead")),
+			connect.WithClientOptions(opts...),
+		),
 		retryDead: connect.NewClient[v1.RetryDeadRequest, v1.RetryDeadResponse](
 			httpClient,
 			baseURL+DeadServiceRetryDeadProcedure,
@@ -877,10 +887,11 @@ func NewDeadServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 
 // deadServiceClient implements DeadServiceClient.
 type deadServiceClient struct {
-	listDead  *connect.Client[v1.ListDeadRequest, v1.ListDeadResponse]
-	getDead   *connect.Client[v1.GetDeadRequest, v1.GetDeadResponse]
-	retryDead *connect.Client[v1.RetryDeadRequest, v1.RetryDeadResponse]
-	dropDead  *connect.Client[v1.DropDeadRequest, v1.DropDeadResponse]
+	listDead   *connect.Client[v1.ListDeadRequest, v1.ListDeadResponse]
+	getDead    *connect.Client[v1.GetDeadRequest, v1.GetDeadResponse]
+	exportDead *connect.Client[v1.ExportDeadRequest, v1.ExportDeadResponse]
+	retryDead  *connect.Client[v1.RetryDeadRequest, v1.RetryDeadResponse]
+	dropDead   *connect.Client[v1.DropDeadRequest, v1.DropDeadResponse]
 }
 
 // ListDead calls mailferry.v1.DeadService.ListDead.
@@ -899,6 +910,11 @@ func (c *deadServiceClient) GetDead(ctx context.Context, req *v1.GetDeadRequest)
 		return response.Msg, err
 	}
 	return nil, err
+}
+
+// ExportDead calls mailferry.v1.DeadService.ExportDead.
+func (c *deadServiceClient) ExportDead(ctx context.Context, req *v1.ExportDeadRequest) (*connect.ServerStreamForClient[v1.ExportDeadResponse], error) {
+	return c.exportDead.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // RetryDead calls mailferry.v1.DeadService.RetryDead.
@@ -923,6 +939,8 @@ func (c *deadServiceClient) DropDead(ctx context.Context, req *v1.DropDeadReques
 type DeadServiceHandler interface {
 	ListDead(context.Context, *v1.ListDeadRequest) (*v1.ListDeadResponse, error)
 	GetDead(context.Context, *v1.GetDeadRequest) (*v1.GetDeadResponse, error)
+	// ExportDead answers the message of a dead letter as it was received, piece by piece.
+	ExportDead(context.Context, *v1.ExportDeadRequest, *connect.ServerStream[v1.ExportDeadResponse]) error
 	RetryDead(context.Context, *v1.RetryDeadRequest) (*v1.RetryDeadResponse, error)
 	DropDead(context.Context, *v1.DropDeadRequest) (*v1.DropDeadResponse, error)
 }
@@ -948,6 +966,12 @@ func NewDeadServiceHandler(svc DeadServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	deadServiceExportDeadHandler := connect.NewServerStreamHandlerSimple(
+		DeadServiceExportDeadProcedure,
+		svc.ExportDead,
+		connect.WithSchema(deadServiceMethods.ByName("ExportDead")),
+		connect.WithHandlerOptions(opts...),
+	)
 	deadServiceRetryDeadHandler := connect.NewUnaryHandlerSimple(
 		DeadServiceRetryDeadProcedure,
 		svc.RetryDead,
@@ -966,6 +990,8 @@ func NewDeadServiceHandler(svc DeadServiceHandler, opts ...connect.HandlerOption
 			deadServiceListDeadHandler.ServeHTTP(w, r)
 		case DeadServiceGetDeadProcedure:
 			deadServiceGetDeadHandler.ServeHTTP(w, r)
+		case DeadServiceExportDeadProcedure:
+			deadServiceExportDeadHandler.ServeHTTP(w, r)
 		case DeadServiceRetryDeadProcedure:
 			deadServiceRetryDeadHandler.ServeHTTP(w, r)
 		case DeadServiceDropDeadProcedure:
@@ -985,6 +1011,10 @@ func (UnimplementedDeadServiceHandler) ListDead(context.Context, *v1.ListDeadReq
 
 func (UnimplementedDeadServiceHandler) GetDead(context.Context, *v1.GetDeadRequest) (*v1.GetDeadResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.DeadService.GetDead is not implemented"))
+}
+
+func (UnimplementedDeadServiceHandler) ExportDead(context.Context, *v1.ExportDeadRequest, *connect.ServerStream[v1.ExportDeadResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.DeadService.ExportDead is not implemented"))
 }
 
 func (UnimplementedDeadServiceHandler) RetryDead(context.Context, *v1.RetryDeadRequest) (*v1.RetryDeadResponse, error) {
