@@ -42,7 +42,7 @@ func script(t *testing.T, dialogue string) (*testenv.Script, *lmtp.Client) {
 	s := testenv.NewScript(t, dialogue)
 	c := lmtp.New(lmtp.Config{
 		Endpoints: []lmtp.Endpoint{{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", s.Port)}}, Hello: "me",
-		Timeouts: lmtp.Timeouts{Command: 300 * time.Millisecond, Final: 300 * time.Millisecond, Write: 5 * time.Second},
+		Timeouts: lmtp.Timeouts{Command: 2 * time.Second, Final: 2 * time.Second, Write: 5 * time.Second},
 	})
 	t.Cleanup(func() { _ = c.Close() })
 	return s, c
