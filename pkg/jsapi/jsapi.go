@@ -34,8 +34,8 @@ type Caller struct {
 	Make func(ctx context.Context) error
 }
 
-// Do does f, with limit for each attempt, until it succeeds, fails for good, or ctx ends. What is missing is
-// made again in between.
+// Do does f, with limit for each attempt, until it succeeds, fails for good, or ctx ends. What is missing, or does not
+// answer, is made again in between.
 func (c Caller) Do(ctx context.Context, op string, limit time.Duration, f func(context.Context) error) error {
 	for pause := MinPause; ; pause = min(2*pause, MaxPause) {
 		err := ctx.Err()
@@ -48,7 +48,7 @@ func (c Caller) Do(ctx context.Context, op string, limit time.Duration, f func(c
 		if err == nil {
 			return nil
 		}
-		if Missing(err) && ctx.Err() == nil {
+		if (Missing(err) || silent(err)) && ctx.Err() == nil {
 			_ = Attempt(ctx, MakeLimit, c.Make) // f says what is still wrong
 		} else if !Passing(err) {
 			return fault.Wrap(fault.Internal, op, err)
@@ -91,6 +91,12 @@ func Attempt(ctx context.Context, limit time.Duration, f func(context.Context) e
 func Missing(err error) bool {
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
 		errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
+}
+
+// silent says that nobody answered in time. A stream that was deleted while it was made leaves a subscription behind
+// that takes what is published and says nothing: it is missing, and nobody says so.
+func silent(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 }
 
 // noReplicas is the server's code for more replicas than it has peers for, because it is no cluster.

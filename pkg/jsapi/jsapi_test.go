@@ -26,7 +26,7 @@ func TestDo(t *testing.T) {
 		})
 		return calls, err
 	}
-	if calls, err := do(t.Context(), nats.ErrTimeout, jetstream.ErrStreamNotFound, nil); calls != 3 || err != nil || made != 1 {
+	if calls, err := do(t.Context(), nats.ErrTimeout, jetstream.ErrStreamNotFound, nil); calls != 3 || err != nil || made != 2 {
 		t.Errorf("%d calls, %v, made %d times", calls, err, made)
 	}
 	for _, final := range []error{errors.New("no"), &jetstream.APIError{Code: 400}, &jetstream.APIError{Code: 500, ErrorCode: 10074}} {

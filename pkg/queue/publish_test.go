@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/nats-io/nats.go"
 )
 
 func TestOneJobPerAccountAndKindOfTrigger(t *testing.T) {
@@ -143,4 +144,19 @@ func BenchmarkPublishAll(b *testing.B) {
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(b.N)*float64(len(js))/b.Elapsed().Seconds(), "jobs/s")
+}
+
+// TestStreamIsGoneAndNobodySaysSo deletes the stream while somebody listens on its subjects, as a server does that was
+// asked to delete a stream while it made it: there is no answer at all, and the job is queued all the same.
+func TestStreamIsGoneAndNobodySaysSo(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, testAckWait)
+	if _, err := n.Conn.Subscribe("ferry.v1.job.>", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.JS.DeleteStream(limited(t, soon), "JOBS"); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, q, job("a", Scheduled))
+	pending(t, q, 1)
 }

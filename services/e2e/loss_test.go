@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,14 +79,18 @@ func lossOfTransit(t *testing.T, lose func(*house)) {
 	}
 	pop := h.account("loss-pop3", user, account.POP3, account.Leave)
 	imap := h.account("loss-imap", user, account.IMAP, account.Leave)
-	s.decide(func([]byte) error { return temporary() }) // everything stays in transit
+	var tried atomic.Bool
+	s.decide(func([]byte) error { // everything stays in transit
+		tried.Store(true)
+		return temporary()
+	})
 	h.start("worker")
 	h.start("delivery")
 	h.trigger(pop, "p1", queue.Scheduled)
 	h.trigger(imap, "i1", queue.Scheduled)
 	testenv.Eventually(t, 30*time.Second, "everything is in transit", func() bool {
 		st, err := h.transit.Stats(context.Background())
-		return err == nil && st.Messages == int64(2*len(seeds))
+		return err == nil && st.Messages == int64(2*len(seeds)) && tried.Load() // delivery stands, too
 	})
 	if n := len(s.copies(pop.ForwardTo)) + len(s.copies(imap.ForwardTo)); n != 0 {
 		t.Fatalf("%d messages were accepted already", n)
