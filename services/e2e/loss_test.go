@@ -88,7 +88,7 @@ func lossOfTransit(t *testing.T, lose func(*house)) {
 	h.start("delivery")
 	h.trigger(pop, "p1", queue.Scheduled)
 	h.trigger(imap, "i1", queue.Scheduled)
-	testenv.Eventually(t, 30*time.Second, "everything is in transit", func() bool {
+	testenv.Eventually(t, 60*time.Second, "everything is in transit", func() bool {
 		st, err := h.transit.Stats(context.Background())
 		return err == nil && st.Messages == int64(2*len(seeds)) && tried.Load() // delivery stands, too
 	})
@@ -105,7 +105,7 @@ func lossOfTransit(t *testing.T, lose func(*house)) {
 		}) {
 			break
 		}
-		if i == 4 {
+		if i == 7 {
 			t.Fatalf("arrived: %d and %d of %d", len(s.copies(pop.ForwardTo)), len(s.copies(imap.ForwardTo)), len(seeds))
 		}
 	}
