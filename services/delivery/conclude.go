@@ -182,7 +182,7 @@ func (h *handover) reject(ctx context.Context, err error) {
 	}
 	killpoint.Reach("delivery.buried")
 	h.d.metrics.outcome("dead")
-	if h.kept { // a retry asks anew where it goes, for those who have not got it
+	if h.kept || len(h.taken.Route) > 0 { // a retry asks anew where it goes, for those who have not got it
 		h.insist(ctx, "record", func(ctx context.Context) error {
 			return h.d.Ledger.Record(ctx, h.lease, []byte{}, slices.Sorted(maps.Keys(h.served)))
 		})
