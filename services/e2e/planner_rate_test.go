@@ -1,0 +1,251 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/due"
+	"github.com/mailferry/mailferry/pkg/schedule"
+	"github.com/mailferry/mailferry/pkg/testenv"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
+)
+
+// TestPlannerRate is no test but `task bench:planner`: one planner plans BENCH_PLANNER accounts, each of them at every five
+// minutes; fewer than a million are due so much more often that as many jobs a second are emitted.
+func TestPlannerRate(t *testing.T) {
+	n, err := strconv.Atoi(os.Getenv("BENCH_PLANNER"))
+	if err != nil {
+		t.Skip("task bench:planner")
+	}
+	interval := 5 * time.Minute * time.Duration(n) / 1_000_000
+	h := newHouse(t, nil)
+	h.destination("lmtp:127.0.0.1:1")
+	if _, err := h.book.UpdateSettings(t.Context(), func(s *directory.Settings) error { s.Interval = interval; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	figure := func(name string, value float64, unit string) { fmt.Printf("planner_%s %.2f %s\n", name, value, unit) }
+
+	took := h.crowd(n)
+	figure("directory_create", float64(n)/took.Seconds(), "accounts/s")
+	start := time.Now()
+	p := h.onePlanner()
+	testenv.Eventually(t, 30*time.Minute, "the planner has heard of all accounts", func() bool { return h.followed(p) })
+	figure("feed", float64(n)/time.Since(start).Seconds(), "accounts/s")
+	p.kill()
+	if err := h.redis.Client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	empty := h.redisMemory()
+
+	drained := h.drain()
+	start = time.Now()
+	p = h.onePlanner()
+	testenv.Eventually(t, 30*time.Minute, "the due index is filled", func() bool {
+		ok, err := h.due.Complete(context.Background())
+		return err == nil && ok
+	})
+	figure("rebuild", time.Since(start).Seconds(), "s")
+	figure("redis_planning", h.dueMemory()/float64(n), "bytes/account")
+	figure("redis_all", (h.redisMemory()-empty)/float64(n), "bytes/account")
+
+	<-time.After(interval) // all that came due while the index was being filled is behind us
+	drained.reset()
+	cpu, start := processorTime(t, p.cmd.Process.Pid), time.Now()
+	<-time.After(interval)
+	wall := time.Since(start).Seconds()
+	figure("cpu", (processorTime(t, p.cmd.Process.Pid)-cpu)/wall, "cores")
+	jobs, lag := drained.stop()
+	figure("jobs", float64(jobs)/wall, "jobs/s")
+	figure("lag_p50_ms", lag(0.50), "ms")
+	figure("lag_p99_ms", lag(0.99), "ms")
+	figure("rss", peakMB(t, p.cmd.Process.Pid), "MB")
+	p.kill()
+	figure("claim_commit", h.claimRate(n), "accounts/s")
+}
+
+func (h *house) onePlanner() *proc {
+	return h.launch(nil, "planner", "--nats-url", h.nats.URL, "--redis-url", "unix://"+h.redis.Socket, "--health-listen", "off",
+		"--log-level", "info", "--vault-key-file", h.vaultFile())
+}
+
+// crowd creates accounts in a thousand domains.
+func (h *house) crowd(n int) time.Duration {
+	h.t.Helper()
+	start := time.Now()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				domain := fmt.Sprintf("d%03d.example.com", i%1000)
+				a := account.Account{
+					UID: directory.NewUID(), Domain: domain, Name: fmt.Sprintf("gmail-%d", i), Active: true, Protocol: account.IMAP,
+					Host: fmt.Sprintf("imap%d.example.net", i%50), Username: fmt.Sprintf("user%d@example.net", i),
+					ForwardTo: fmt.Sprintf("user%d@%s", i, domain), SealedPassword: bytes.Repeat([]byte{1}, 80),
+				}.WithDefaults()
+				if _, err := h.book.CreateAccount(context.Background(), a); err != nil {
+					h.t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if h.t.Failed() {
+		h.t.FailNow()
+	}
+	return time.Since(start)
+}
+
+// followed says that the planner's position in the change feed is its end.
+func (h *house) followed(p *proc) bool {
+	if p.ended() {
+		h.t.Fatal("the planner has ended")
+	}
+	c, err := h.nats.JS.Consumer(context.Background(), "KV_ACCOUNTS", "planner")
+	if err != nil {
+		return false
+	}
+	info := c.CachedInfo()
+	return info.NumPending == 0 && info.NumAckPending == 0
+}
+
+func (h *house) redisMemory() float64 {
+	text, err := h.redis.Client.Info(context.Background(), "memory").Result()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(text, "used_memory:")
+	v, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return v
+}
+
+// dueMemory is what the due index takes of Redis, in bytes.
+func (h *house) dueMemory() float64 {
+	ctx := context.Background()
+	var sum int64
+	for it := h.redis.Client.Scan(ctx, 0, "ferry:due:*", 1000).Iterator(); it.Next(ctx); {
+		v, err := h.redis.Client.MemoryUsage(ctx, it.Val(), 0).Result()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		sum += v
+	}
+	return float64(sum)
+}
+
+// processorTime is what a process has used of processors, in seconds.
+func processorTime(t testing.TB, pid int) float64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	f := strings.Fields(rest)
+	user, err1 := strconv.ParseFloat(f[11], 64)
+	system, err2 := strconv.ParseFloat(f[12], 64)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	return (user + system) / 100 // USER_HZ
+}
+
+// drained is what a stand-in for workers has taken off the queue.
+type drained struct {
+	t  testing.TB
+	it jetstream.ConsumeContext
+
+	mu   sync.Mutex
+	lags []time.Duration
+}
+
+// drain takes jobs off the queue and does nothing with them.
+func (h *house) drain() *drained {
+	h.t.Helper()
+	c, err := h.nats.JS.Consumer(h.t.Context(), "JOBS", "scheduled")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	d := &drained{t: h.t}
+	d.it, err = c.Consume(d.take, jetstream.PullMaxMessages(2000))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return d
+}
+
+func (d *drained) take(m jetstream.Msg) {
+	var j mailferryv1.Job
+	meta, err := m.Metadata()
+	if err != nil || proto.Unmarshal(m.Data(), &j) != nil {
+		d.t.Errorf("a job cannot be read: %v", err)
+		return
+	}
+	_ = m.Ack()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lags = append(d.lags, meta.Timestamp.Sub(j.GetDueAt().AsTime()))
+}
+
+func (d *drained) reset() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lags = d.lags[:0]
+}
+
+// stop answers how many jobs there were, and a quantile of their lag in milliseconds.
+func (d *drained) stop() (int, func(q float64) float64) {
+	d.it.Stop()
+	<-d.it.Closed()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.Sort(d.lags)
+	return len(d.lags), func(q float64) float64 {
+		return float64(d.lags[int(q*float64(len(d.lags)-1))]) / float64(time.Millisecond)
+	}
+}
+
+// claimRate makes all accounts due, and claims and commits them as one planner would that does nothing else.
+func (h *house) claimRate(n int) float64 {
+	h.t.Helper()
+	ctx := h.t.Context()
+	shards := make([]int, due.Shards)
+	for i := range shards {
+		shards[i] = i
+		key := fmt.Sprintf("ferry:due:{%d}:at", i)
+		if err := h.redis.Client.Do(ctx, "ZUNIONSTORE", key, 1, key, "WEIGHTS", 0).Err(); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	start, done := time.Now(), 0
+	for done < n {
+		claims, err := h.due.Claim(ctx, shards, 100, time.Minute)
+		if err != nil || len(claims) == 0 {
+			h.t.Fatalf("%d of %d claimed, %v", done, n, err)
+		}
+		now := time.Now()
+		if err := h.due.Commit(ctx, claims, func(c due.Claimed) time.Time { return schedule.Next(c.UID, time.Hour, now) }); err != nil {
+			h.t.Fatal(err)
+		}
+		done += len(claims)
+	}
+	return float64(done) / time.Since(start).Seconds()
+}
