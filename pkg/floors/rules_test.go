@@ -41,11 +41,12 @@ var owners = []owner{
 		"services/mailferry", // hands it to the rooms
 	}, "who else wants a message asks a room for it"},
 	{"github.com/redis/go-redis/v9", []string{
-		"pkg/ledger", "pkg/due",
+		"pkg/ledger", "pkg/due", "pkg/budget",
 		"pkg/oauth",          // tokens that workers share, and the lock of their refresh
 		"pkg/daemon",         // opens the connection
 		"services/mailferry", // hands it to the rooms, and waits for the server it starts
 	}, "who else wants a key asks a room for it"},
+	{"github.com/go-redis/redis_rate/v10", []string{"pkg/budget"}, "one place for what tenants may ask"},
 	{"github.com/nats-io/nats-server/v2", []string{"services/mailferry/embedded"}, "up runs it inside"},
 	{"github.com/emersion/go-imap/v2", []string{"pkg/remote/imap"}, "one guard around it"},
 	{"golang.org/x/net/proxy", []string{"pkg/remote"}, "one guard before it"},

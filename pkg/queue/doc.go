@@ -9,6 +9,9 @@
 // is said by the lock alone. A claim that was not kept is not settled any more ([ErrStale]): by then
 // the job may be with another worker.
 //
+// Triggers of other programs come as requests, which a control answers, or lie in the stream TRIGGERS until one has
+// carried them out.
+//
 // Reports lie in the stream RUNS, the last 20 of each account; progress is core NATS and kept nowhere.
 // Streams and consumers that vanish under a running process are made again; operations are repeated
 // until their context ends. Sequences of JOBS start at the time of its creation, so that nothing meant

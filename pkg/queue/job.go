@@ -63,6 +63,9 @@ type Job struct {
 	Trigger  Trigger
 	// DueAt is when the schedule wanted the run, or when the trigger was accepted.
 	DueAt time.Time
+	// Once says that a job with this ID that was queued within the last ten minutes serves for this one, even if it
+	// is done with. Only who publishes knows it.
+	Once bool
 }
 
 const subjectRoot = "ferry.v1.job."

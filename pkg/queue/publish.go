@@ -29,9 +29,13 @@ func (q *Queue) Publish(ctx context.Context, j Job) error {
 	if err != nil {
 		return fault.New(fault.Internal, "publish job", err)
 	}
+	once := ""
+	if j.Once {
+		once = j.ID
+	}
 	doubt := false // an earlier attempt may have queued it
 	return q.retry(ctx, "publish job", func(ctx context.Context) error {
-		err := q.put(ctx, subject, payload)
+		err := q.put(ctx, subject, payload, once)
 		switch {
 		case errors.Is(err, ErrCoalesced) && doubt && q.holds(ctx, subject, j.ID):
 			return nil
@@ -59,9 +63,14 @@ func (q *Queue) PublishAll(ctx context.Context, jobs []Job) []error {
 	return errs
 }
 
-// put publishes to a stream and waits for its confirmation.
-func (q *Queue) put(ctx context.Context, subject string, payload []byte) error {
-	resp, err := q.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: payload})
+// put publishes to a stream and waits for its confirmation. A stream that has had a message of the id once, if that is
+// not "", confirms it and keeps what it has.
+func (q *Queue) put(ctx context.Context, subject string, payload []byte, once string) error {
+	m := &nats.Msg{Subject: subject, Data: payload}
+	if once != "" {
+		m.Header = nats.Header{jetstream.MsgIDHeader: []string{once}}
+	}
+	resp, err := q.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -91,14 +100,27 @@ func occupied(e *jetstream.APIError) bool {
 
 // holds says whether the job of a subject is the one named id.
 func (q *Queue) holds(ctx context.Context, subject, id string) bool {
+	return q.held(ctx, subject) == id
+}
+
+// Held returns the id of the job of an account and a trigger that is queued or unacknowledged, "" if none is, or if
+// the queue does not say.
+func (q *Queue) Held(ctx context.Context, t Trigger, accountUID string) string {
+	return q.held(ctx, subjectOf(t, accountUID))
+}
+
+func (q *Queue) held(ctx context.Context, subject string) string {
 	s, err := q.js.Stream(ctx, jobsStream)
 	if err != nil {
-		return false
+		return ""
 	}
 	m, err := s.GetLastMsgForSubject(ctx, subject)
 	if err != nil {
-		return false
+		return ""
 	}
 	j, err := decode(subject, m.Data)
-	return err == nil && j.ID == id
+	if err != nil {
+		return ""
+	}
+	return j.ID
 }

@@ -96,7 +96,7 @@ func (q *Queue) Pending(ctx context.Context) (int, error) {
 func (q *Queue) make(ctx context.Context, update bool) error {
 	q.ensuring.Lock()
 	defer q.ensuring.Unlock()
-	for _, cfg := range []jetstream.StreamConfig{q.jobsConfig(), q.runsConfig()} {
+	for _, cfg := range []jetstream.StreamConfig{q.jobsConfig(), q.runsConfig(), q.triggersConfig()} {
 		if err := q.makeStream(ctx, cfg, update); err != nil {
 			return err
 		}
@@ -105,11 +105,11 @@ func (q *Queue) make(ctx context.Context, update bool) error {
 		q.consumerConfig(manualConsumer, subjectOf(Manual, "*")),
 		q.consumerConfig(scheduledConsumer, subjectOf(Scheduled, "*"), subjectOf(Push, "*")),
 	} {
-		if err := q.makeConsumer(ctx, cfg, update); err != nil {
+		if err := q.makeConsumer(ctx, jobsStream, cfg, update); err != nil {
 			return err
 		}
 	}
-	return nil
+	return q.makeConsumer(ctx, triggersStream, q.consumerConfig(triggersConsumer, triggerPublish), update)
 }
 
 func (q *Queue) makeStream(ctx context.Context, cfg jetstream.StreamConfig, update bool) error {
@@ -129,14 +129,14 @@ func (q *Queue) makeStream(ctx context.Context, cfg jetstream.StreamConfig, upda
 	return err
 }
 
-func (q *Queue) makeConsumer(ctx context.Context, cfg jetstream.ConsumerConfig, update bool) error {
+func (q *Queue) makeConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, update bool) error {
 	if !update {
-		_, err := q.js.Consumer(ctx, jobsStream, cfg.Durable)
+		_, err := q.js.Consumer(ctx, stream, cfg.Durable)
 		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return err
 		}
 	}
-	_, err := q.js.CreateOrUpdateConsumer(ctx, jobsStream, cfg)
+	_, err := q.js.CreateOrUpdateConsumer(ctx, stream, cfg)
 	if err == nil {
 		q.made.Add(1)
 	}
@@ -148,7 +148,7 @@ func (q *Queue) jobsConfig() jetstream.StreamConfig {
 		Name: jobsStream, Description: "jobs from planner and triggers to workers",
 		Subjects:  []string{subjectOf(Manual, "*"), subjectOf(Scheduled, "*"), subjectOf(Push, "*")},
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Replicas: q.cfg.Replicas,
-		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgSize: maxJob,
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgSize: maxJob, Duplicates: onceFor,
 		FirstSeq: uint64(time.Now().UnixMicro()),
 	}
 }

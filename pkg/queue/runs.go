@@ -30,7 +30,7 @@ func (q *Queue) PutReport(ctx context.Context, r *Report) error {
 		return fault.New(fault.Internal, "put run report", err)
 	}
 	return q.retry(ctx, "put run report", func(ctx context.Context) error {
-		return q.put(ctx, runSubject(r.GetAccountUid()), b)
+		return q.put(ctx, runSubject(r.GetAccountUid()), b, "")
 	})
 }
 

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -58,7 +57,7 @@ func (q *Queue) Test(ctx context.Context, j *mailferryv1.TestJob) (*mailferryv1.
 // ServeTests answers tests by do, at most so many at once, until stop is closed or ctx ends; it returns when those that
 // go on have ended. The context of do ends with ctx, and when nobody waits for its answer any more.
 func (q *Queue) ServeTests(ctx context.Context, stop <-chan struct{}, most int, do func(context.Context, *mailferryv1.TestJob) *mailferryv1.TestReport) error {
-	s := &tests{most: most, do: do}
+	s := &tests{crew: crew{most: most}, do: do}
 	sub, err := q.nc.QueueSubscribe(testSubject, testGroup, func(m *nats.Msg) { s.receive(ctx, m) })
 	if err != nil {
 		return fault.Wrap(fault.Internal, "serve tests", err)
@@ -78,13 +77,8 @@ func (q *Queue) ServeTests(ctx context.Context, stop <-chan struct{}, most int, 
 
 // tests are those that a worker does now.
 type tests struct {
-	most int
-	do   func(context.Context, *mailferryv1.TestJob) *mailferryv1.TestReport
-
-	mu      sync.Mutex
-	open    int
-	ended   bool
-	running sync.WaitGroup
+	crew
+	do func(context.Context, *mailferryv1.TestJob) *mailferryv1.TestReport
 }
 
 // receive takes a test, or says at once that another worker may have more room.
@@ -93,36 +87,18 @@ func (s *tests) receive(ctx context.Context, m *nats.Msg) {
 	if proto.Unmarshal(m.Data, &j) != nil || !time.Now().Before(j.GetDeadline().AsTime()) {
 		return // nobody waits for it, or nobody of ours
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || s.open == s.most {
-		s.answer(m, &mailferryv1.TestAnswer{})
-		return
-	}
-	s.open++
-	s.running.Go(func() {
-		defer s.close()
+	taken := s.start(func() {
 		ctx, cancel := context.WithDeadline(ctx, j.GetDeadline().AsTime())
 		defer cancel()
 		s.answer(m, &mailferryv1.TestAnswer{Report: s.do(ctx, &j)})
 	})
+	if !taken {
+		s.answer(m, &mailferryv1.TestAnswer{})
+	}
 }
 
 func (*tests) answer(m *nats.Msg, a *mailferryv1.TestAnswer) {
 	if b, err := proto.Marshal(a); err == nil {
 		_ = m.Respond(b)
 	}
-}
-
-func (s *tests) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open--
-}
-
-// end lets no test begin any more.
-func (s *tests) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
 }

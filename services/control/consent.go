@@ -129,7 +129,7 @@ func (s *Service) resume(ctx context.Context, o oauth.Owner) error {
 	if err != nil || a.UID != o.UID || !a.Active {
 		return err
 	}
-	err = s.Queue.Publish(ctx, manualJob(a, time.Now()))
+	err = s.Queue.Publish(ctx, manualJob(a, time.Now(), ""))
 	if err != nil {
 		s.Log.Info("the account waits for its next turn", zap.String("account", a.Ref()), zap.Error(err)) // coalesced, or the queue is away
 	}

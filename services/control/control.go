@@ -32,6 +32,7 @@ type Deps struct {
 	Queue     Queue
 	Transit   Transit
 	Due       Due
+	Budget    Budget
 	Vault     Vault
 	// Consents may be nil: no account signs in with OAuth 2.0 then.
 	Consents Consents
@@ -55,6 +56,8 @@ type Config struct {
 	GiveUp time.Duration
 	// Window is how many accounts of a bulk trigger are waited for at a time. Default 5,000.
 	Window int
+	// Triggers is how many accounts of a domain may be triggered in a minute. Default 1,200.
+	Triggers int
 	// MaxRequest bounds a request in bytes. Default 1 MiB.
 	MaxRequest int
 }
@@ -70,6 +73,9 @@ func (c Config) withDefaults() Config {
 	def(&c.GiveUp, 2*time.Minute)
 	if c.Window <= 0 {
 		c.Window = 5000
+	}
+	if c.Triggers <= 0 {
+		c.Triggers = 1200
 	}
 	if c.MaxRequest <= 0 {
 		c.MaxRequest = 1 << 20
@@ -88,7 +94,7 @@ type Service struct {
 
 // New returns the service. Who serves it speaks HTTP/1.1 and, for gRPC, HTTP/2 without TLS.
 func New(d Deps, cfg Config) (*Service, error) {
-	if d.Directory == nil || d.Ledger == nil || d.Queue == nil || d.Transit == nil || d.Due == nil || d.Vault == nil {
+	if d.Directory == nil || d.Ledger == nil || d.Queue == nil || d.Transit == nil || d.Due == nil || d.Budget == nil || d.Vault == nil {
 		return nil, errors.New("control: a room is missing")
 	}
 	if d.Log == nil {

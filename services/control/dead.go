@@ -211,7 +211,7 @@ func (s *Service) retry(ctx context.Context, a account.Account, l *mailferryv1.D
 	m := l.GetMessage()
 	if m == nil {
 		// A job that could not be executed: the account is what counts, so it is run.
-		if err := s.Queue.Publish(ctx, manualJob(a, time.Now())); err != nil && !errors.Is(err, queue.ErrCoalesced) {
+		if err := s.Queue.Publish(ctx, manualJob(a, time.Now(), "")); err != nil && !errors.Is(err, queue.ErrCoalesced) {
 			return "", err
 		}
 		return outcomeQueued, nil

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/mailferry/mailferry/pkg/budget"
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -96,7 +97,7 @@ func newHouse(t *testing.T, change ...func(*control.Deps, *control.Config)) *hou
 	h.due = due.New(h.redis.Client)
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(h.log), zap.DebugLevel))
 	d := control.Deps{
-		Directory: h.dir, Ledger: h.led, Queue: h.queue, Transit: h.trans, Due: h.due, Vault: h.vault, Log: log, Tokens: []string{"another-token-1234", token},
+		Directory: h.dir, Ledger: h.led, Queue: h.queue, Transit: h.trans, Due: h.due, Budget: budget.New(h.redis.Client), Vault: h.vault, Log: log, Tokens: []string{"another-token-1234", token},
 		Checks: map[string]func(context.Context) error{"redis": func(ctx context.Context) error { return h.redis.Client.Ping(ctx).Err() }},
 	}
 	cfg := control.Config{Poll: 200 * time.Millisecond, Lost: time.Second, GiveUp: time.Minute}

@@ -98,7 +98,7 @@ func (w *watch) lookAt(ctx context.Context, e waiting, now time.Time) (finding, 
 	if ran && !e.ran {
 		return findRan, nil, nil
 	}
-	job := manualJob(e.account, now)
+	job := manualJob(e.account, now, "")
 	job.ID = e.job
 	switch err := w.s.Queue.Publish(ctx, job); {
 	case errors.Is(err, queue.ErrCoalesced):

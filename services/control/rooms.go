@@ -58,6 +58,9 @@ type Queue interface {
 	FollowProgress(ctx context.Context, accountUID string) (<-chan *mailferryv1.Progress, func(), error)
 	EraseRuns(ctx context.Context, accountUID string) error
 	Test(ctx context.Context, j *mailferryv1.TestJob) (*mailferryv1.TestReport, error)
+	Held(ctx context.Context, t queue.Trigger, accountUID string) string
+	PublishTrigger(ctx context.Context, r *mailferryv1.TriggerRequest) error
+	ServeTriggers(ctx context.Context, stop <-chan struct{}, answer, carry queue.Answer) error
 }
 
 // Transit is what control needs of [transit.Transit].
@@ -75,6 +78,11 @@ type Transit interface {
 // Due is what control needs of [due.Index].
 type Due interface {
 	Get(ctx context.Context, uid string) (due.Entry, time.Time, error)
+}
+
+// Budget is what control needs of [budget.Budget].
+type Budget interface {
+	Triggers(ctx context.Context, domain string, perMinute, n int) (got int, wait time.Duration, err error)
 }
 
 // Vault is what control needs of the vault.

@@ -42,8 +42,14 @@ func (s *Service) Fetch(ctx context.Context, req *mailferryv1.FetchRequest, stre
 		return err
 	}
 	if !a.Active {
-		return refusal(connect.CodeFailedPrecondition, fault.Policy,
-			"activate it: mailferry account edit "+a.Ref()+" --active", "account %s is inactive", a.Ref())
+		return errInactive(a)
+	}
+	_, wait, err := s.admit(ctx, a.Domain, 1)
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return errLimited(a.Domain, wait)
 	}
 	// Listen first: a fast run is over before the trigger has returned.
 	progress, stop, err := s.Queue.FollowProgress(ctx, a.UID)
@@ -152,7 +158,7 @@ func (s *Service) FetchMany(ctx context.Context, req *mailferryv1.FetchManyReque
 	}
 	next, stop := iter.Pull2(s.Directory.Accounts(ctx, domain))
 	defer stop()
-	b := newBulk(s, next, req.GetWait(), stream)
+	b := newBulk(s, next, bulkConfig{wait: req.GetWait(), failing: req.GetFailing()}, stream)
 	if err := b.run(ctx); err != nil {
 		return asError("fetch", err)
 	}

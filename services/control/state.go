@@ -105,6 +105,33 @@ func (s *Service) states(ctx context.Context, accounts []account.Account) ([]*ma
 	return out, g.Wait()
 }
 
+// failing returns those of the accounts whose last run failed.
+func (s *Service) failing(ctx context.Context, accounts []account.Account) ([]account.Account, error) {
+	fails := make([]bool, len(accounts))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i, a := range accounts {
+		g.Go(func() error {
+			e, _, err := s.Due.Get(gctx, a.UID)
+			fails[i] = e.Kind != fault.None
+			if errors.Is(err, due.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var out []account.Account
+	for i, a := range accounts {
+		if fails[i] {
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
 func stamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {
 		return nil

@@ -46,7 +46,8 @@ type waiting struct {
 // it looks at the due index and the reports where a run is silent, and asks the queue whether the job is
 // still there by publishing it again: the queue refuses a second one.
 type watch struct {
-	s *Service
+	s       *Service
+	request string // its jobs are of this request, "" for none
 
 	mu    sync.Mutex
 	waits map[string]*waiting // by account uid
@@ -77,13 +78,13 @@ func (w *watch) trigger(ctx context.Context, accounts []account.Account, now tim
 	waits := make([]*waiting, len(accounts))
 	w.mu.Lock()
 	for i, a := range accounts {
-		jobs[i] = manualJob(a, now)
+		jobs[i] = manualJob(a, now, w.request)
 		// Known before it is queued: its end may be heard before the queue has answered.
 		waits[i] = &waiting{account: a, job: jobs[i].ID, since: now, heard: now, looked: now}
 		w.waits[a.UID] = waits[i]
 	}
 	w.mu.Unlock()
-	errs := w.publish(ctx, jobs)
+	errs := w.s.publish(ctx, jobs)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, err := range errs {
@@ -101,17 +102,23 @@ func (w *watch) trigger(ctx context.Context, accounts []account.Account, now tim
 	return failed, done
 }
 
-func manualJob(a account.Account, now time.Time) queue.Job {
-	return queue.Job{
-		ID: "m" + strings.ToLower(rand.Text()[:20]), AccountUID: a.UID, Domain: a.Domain, Name: a.Name,
-		Revision: a.Revision, Trigger: queue.Manual, DueAt: now,
+func newJobID() string { return "m" + strings.ToLower(rand.Text()[:20]) }
+
+// manualJob returns a job of an account; of a request that has a name, the queue takes it once.
+func manualJob(a account.Account, now time.Time, request string) queue.Job {
+	j := queue.Job{
+		ID: newJobID(), AccountUID: a.UID, Domain: a.Domain, Name: a.Name, Revision: a.Revision, Trigger: queue.Manual, DueAt: now,
 	}
+	if request != "" {
+		j.ID, j.Once = jobOf(request, a.UID), true
+	}
+	return j
 }
 
 // publish queues jobs. Those that are coalesced are tried once more a moment later: a run tells its end just
 // before its job leaves the queue, and whoever fetches again at once means another run.
-func (w *watch) publish(ctx context.Context, jobs []queue.Job) []error {
-	errs := w.publishOnce(ctx, jobs)
+func (s *Service) publish(ctx context.Context, jobs []queue.Job) []error {
+	errs := s.publishOnce(ctx, jobs)
 	var again []queue.Job
 	var at []int
 	for i, err := range errs {
@@ -127,7 +134,7 @@ func (w *watch) publish(ctx context.Context, jobs []queue.Job) []error {
 	case <-ctx.Done():
 		return errs
 	}
-	for i, err := range w.publishOnce(ctx, again) {
+	for i, err := range s.publishOnce(ctx, again) {
 		if err == nil {
 			errs[at[i]] = nil
 		}
@@ -135,10 +142,10 @@ func (w *watch) publish(ctx context.Context, jobs []queue.Job) []error {
 	return errs
 }
 
-func (w *watch) publishOnce(ctx context.Context, jobs []queue.Job) []error {
+func (s *Service) publishOnce(ctx context.Context, jobs []queue.Job) []error {
 	ctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
-	return w.s.Queue.PublishAll(ctx, jobs)
+	return s.Queue.PublishAll(ctx, jobs)
 }
 
 // hear takes a progress message. It says whether it concerns a run that is waited for, and returns the run if it ended.

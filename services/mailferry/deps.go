@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/mailferry/mailferry/pkg/budget"
 	"github.com/mailferry/mailferry/pkg/daemon"
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
@@ -39,6 +40,7 @@ type deps struct {
 
 	directory *directory.Directory
 	due       *due.Index
+	budget    *budget.Budget
 	queue     *queue.Queue
 	transit   *transit.Transit
 	ledger    *ledger.Ledger
@@ -107,6 +109,7 @@ func (d *deps) openRooms(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 	d.keyer = ledger.NewKeyer(d.vault.KeySecret())
 	d.ledger = ledger.New(rdb, ledger.Config{TTL: d.lease, DeliveryLease: d.lease, Gather: gather, KeyID: d.keyer.ID()})
 	d.due = due.New(rdb)
+	d.budget = budget.New(rdb)
 	if d.oauth, err = d.rooms.broker(d, rdb); err != nil {
 		return err
 	}

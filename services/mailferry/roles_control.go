@@ -8,13 +8,15 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mailferry/mailferry/pkg/daemon"
 	"github.com/mailferry/mailferry/services/control"
 )
 
 type controlFlags struct {
-	Listen string `name:"listen" env:"MAILFERRY_LISTEN" default:"127.0.0.1:8025" placeholder:"ADDR" group:"control" help:"Address of the API (${default}); port 0 takes a free one."`
+	Listen   string `name:"listen" env:"MAILFERRY_LISTEN" default:"127.0.0.1:8025" placeholder:"ADDR" group:"control" help:"Address of the API (${default}); port 0 takes a free one."`
+	Triggers int    `name:"triggers-per-minute" env:"MAILFERRY_TRIGGERS_PER_MINUTE" default:"1200" placeholder:"N" group:"control" help:"How many accounts of a domain may be fetched by hand in a minute, over all controls (${default})."`
 }
 
 type controlCmd struct {
@@ -44,6 +46,14 @@ type api struct {
 	service *control.Service
 }
 
+// Run serves the API, and answers triggers that come over NATS.
+func (a *api) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.HTTP.Run(ctx) })
+	g.Go(func() error { return a.service.Run(ctx) })
+	return g.Wait()
+}
+
 // Drain ends the streams of callers first, since they would hold the server up; their runs go on.
 func (a *api) Drain(ctx context.Context) error {
 	a.service.Drain()
@@ -52,10 +62,10 @@ func (a *api) Drain(ctx context.Context) error {
 
 func newAPI(ctx context.Context, f controlFlags, tokens []string, d *deps) (*api, error) {
 	s, err := control.New(control.Deps{
-		Directory: d.directory, Ledger: d.ledger, Queue: d.queue, Transit: d.transit, Due: d.due, Vault: d.vault, Consents: d.oauth,
+		Directory: d.directory, Ledger: d.ledger, Queue: d.queue, Transit: d.transit, Due: d.due, Budget: d.budget, Vault: d.vault, Consents: d.oauth,
 		WebhookAllowed: d.rooms.guard().Check,
 		Log:            d.log.Named("control"), Tokens: tokens, Checks: d.checks,
-	}, control.Config{})
+	}, control.Config{Triggers: f.Triggers})
 	if err != nil {
 		return nil, err
 	}

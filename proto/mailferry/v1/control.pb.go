@@ -1372,8 +1372,10 @@ func (x *FetchResponse) GetNote() string {
 type FetchManyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all domains.
-	Domain        string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	Wait          bool   `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	Wait   bool   `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Only those whose last run failed.
+	Failing       bool `protobuf:"varint,3,opt,name=failing,proto3" json:"failing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1422,6 +1424,13 @@ func (x *FetchManyRequest) GetWait() bool {
 	return false
 }
 
+func (x *FetchManyRequest) GetFailing() bool {
+	if x != nil {
+		return x.Failing
+	}
+	return false
+}
+
 type FetchManyResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Accounts  int64                  `protobuf:"varint,1,opt,name=accounts,proto3" json:"accounts,omitempty"`
@@ -1433,7 +1442,9 @@ type FetchManyResponse struct {
 	Delivered int64 `protobuf:"varint,6,opt,name=delivered,proto3" json:"delivered,omitempty"`
 	Bytes     int64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// A run that ended since the last answer.
-	Report        *RunReport `protobuf:"bytes,8,opt,name=report,proto3" json:"report,omitempty"`
+	Report *RunReport `protobuf:"bytes,8,opt,name=report,proto3" json:"report,omitempty"`
+	// Accounts that wait, at least so many, because their domain has used up its triggers for now.
+	Held          int64 `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1522,6 +1533,13 @@ func (x *FetchManyResponse) GetReport() *RunReport {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *FetchManyResponse) GetHeld() int64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
 }
 
 type ListRunsRequest struct {
@@ -3108,7 +3126,7 @@ var File_mailferry_v1_control_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/control.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x1amailferry/v1/message.proto\x1a\x16mailferry/v1/run.proto\x1a\x17mailferry/v1/test.proto\"8\n" +
+	"\x1amailferry/v1/control.proto\x12\fmailferry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x1amailferry/v1/message.proto\x1a\x16mailferry/v1/run.proto\x1a\x17mailferry/v1/test.proto\x1a\x1amailferry/v1/trigger.proto\"8\n" +
 	"\n" +
 	"AccountRef\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
@@ -3206,10 +3224,11 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"W\n" +
 	"\rFetchResponse\x122\n" +
 	"\bprogress\x18\x01 \x01(\v2\x16.mailferry.v1.ProgressR\bprogress\x12\x12\n" +
-	"\x04note\x18\x02 \x01(\tR\x04note\">\n" +
+	"\x04note\x18\x02 \x01(\tR\x04note\"X\n" +
 	"\x10FetchManyRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
-	"\x04wait\x18\x02 \x01(\bR\x04wait\"\x80\x02\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
+	"\afailing\x18\x03 \x01(\bR\afailing\"\x94\x02\n" +
 	"\x11FetchManyResponse\x12\x1a\n" +
 	"\baccounts\x18\x01 \x01(\x03R\baccounts\x12\x1c\n" +
 	"\ttriggered\x18\x02 \x01(\x03R\ttriggered\x12\x1a\n" +
@@ -3218,7 +3237,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\afetched\x18\x05 \x01(\x03R\afetched\x12\x1c\n" +
 	"\tdelivered\x18\x06 \x01(\x03R\tdelivered\x12\x14\n" +
 	"\x05bytes\x18\a \x01(\x03R\x05bytes\x12/\n" +
-	"\x06report\x18\b \x01(\v2\x17.mailferry.v1.RunReportR\x06report\"S\n" +
+	"\x06report\x18\b \x01(\v2\x17.mailferry.v1.RunReportR\x06report\x12\x12\n" +
+	"\x04held\x18\t \x01(\x03R\x04held\"S\n" +
 	"\x0fListRunsRequest\x12*\n" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"?\n" +
@@ -3350,11 +3370,12 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x0fExplainSchedule\x12$.mailferry.v1.ExplainScheduleRequest\x1a%.mailferry.v1.ExplainScheduleResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\fStartConsent\x12!.mailferry.v1.StartConsentRequest\x1a\".mailferry.v1.StartConsentResponse0\x01\x12O\n" +
 	"\n" +
-	"ResetIndex\x12\x1f.mailferry.v1.ResetIndexRequest\x1a .mailferry.v1.ResetIndexResponse2\xf0\x01\n" +
+	"ResetIndex\x12\x1f.mailferry.v1.ResetIndexRequest\x1a .mailferry.v1.ResetIndexResponse2\xb8\x02\n" +
 	"\n" +
 	"RunService\x12B\n" +
 	"\x05Fetch\x12\x1a.mailferry.v1.FetchRequest\x1a\x1b.mailferry.v1.FetchResponse0\x01\x12N\n" +
-	"\tFetchMany\x12\x1e.mailferry.v1.FetchManyRequest\x1a\x1f.mailferry.v1.FetchManyResponse0\x01\x12N\n" +
+	"\tFetchMany\x12\x1e.mailferry.v1.FetchManyRequest\x1a\x1f.mailferry.v1.FetchManyResponse0\x01\x12F\n" +
+	"\aTrigger\x12\x1c.mailferry.v1.TriggerRequest\x1a\x1d.mailferry.v1.TriggerResponse\x12N\n" +
 	"\bListRuns\x12\x1d.mailferry.v1.ListRunsRequest\x1a\x1e.mailferry.v1.ListRunsResponse\"\x03\x90\x02\x012\xeb\x04\n" +
 	"\fFleetService\x12Q\n" +
 	"\tGetStatus\x12\x1e.mailferry.v1.GetStatusRequest\x1a\x1f.mailferry.v1.GetStatusResponse\"\x03\x90\x02\x01\x12W\n" +
@@ -3451,6 +3472,8 @@ var file_mailferry_v1_control_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
 	(*Schedule)(nil),                // 63: mailferry.v1.Schedule
 	(*DeadLetter)(nil),              // 64: mailferry.v1.DeadLetter
+	(*TriggerRequest)(nil),          // 65: mailferry.v1.TriggerRequest
+	(*TriggerResponse)(nil),         // 66: mailferry.v1.TriggerResponse
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
 	53, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
@@ -3507,45 +3530,47 @@ var file_mailferry_v1_control_proto_depIdxs = []int32{
 	18, // 51: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
 	20, // 52: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
 	22, // 53: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	24, // 54: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	26, // 55: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	29, // 56: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	31, // 57: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	33, // 58: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	35, // 59: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	37, // 60: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	5,  // 61: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
-	39, // 62: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	42, // 63: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	51, // 64: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
-	44, // 65: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	46, // 66: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 67: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	8,  // 68: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	11, // 69: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	13, // 70: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	17, // 71: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	4,  // 72: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	50, // 73: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
-	15, // 74: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	19, // 75: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	21, // 76: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	23, // 77: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	25, // 78: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	27, // 79: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	30, // 80: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	32, // 81: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	34, // 82: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	36, // 83: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	38, // 84: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	6,  // 85: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	41, // 86: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	43, // 87: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	52, // 88: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
-	45, // 89: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	47, // 90: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	67, // [67:91] is the sub-list for method output_type
-	43, // [43:67] is the sub-list for method input_type
+	65, // 54: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
+	24, // 55: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	26, // 56: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	29, // 57: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	31, // 58: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	33, // 59: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	35, // 60: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	37, // 61: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	5,  // 62: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	39, // 63: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	42, // 64: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	51, // 65: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
+	44, // 66: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	46, // 67: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	2,  // 68: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	8,  // 69: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	11, // 70: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	13, // 71: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	17, // 72: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	4,  // 73: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	50, // 74: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
+	15, // 75: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	19, // 76: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	21, // 77: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	23, // 78: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	66, // 79: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
+	25, // 80: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	27, // 81: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	30, // 82: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	32, // 83: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	34, // 84: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	36, // 85: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	38, // 86: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	6,  // 87: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	41, // 88: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	43, // 89: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	52, // 90: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
+	45, // 91: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	47, // 92: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	68, // [68:93] is the sub-list for method output_type
+	43, // [43:68] is the sub-list for method input_type
 	43, // [43:43] is the sub-list for extension type_name
 	43, // [43:43] is the sub-list for extension extendee
 	0,  // [0:43] is the sub-list for field type_name
@@ -3561,6 +3586,7 @@ func file_mailferry_v1_control_proto_init() {
 	file_mailferry_v1_message_proto_init()
 	file_mailferry_v1_run_proto_init()
 	file_mailferry_v1_test_proto_init()
+	file_mailferry_v1_trigger_proto_init()
 	file_mailferry_v1_control_proto_msgTypes[12].OneofWrappers = []any{}
 	file_mailferry_v1_control_proto_msgTypes[31].OneofWrappers = []any{}
 	file_mailferry_v1_control_proto_msgTypes[37].OneofWrappers = []any{}

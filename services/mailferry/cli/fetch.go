@@ -15,10 +15,11 @@ import (
 type FetchCmd struct {
 	Client `embed:""`
 
-	Ref    *Ref   `arg:"" optional:"" name:"domain/name" help:"The account: triggers it and shows the run until it has ended."`
-	Domain string `xor:"what" help:"Trigger the active accounts of a domain."`
-	All    bool   `xor:"what" help:"Trigger all active accounts."`
-	Wait   bool   `help:"With --domain or --all: wait until each has ended a run."`
+	Ref     *Ref   `arg:"" optional:"" name:"domain/name" help:"The account: triggers it and shows the run until it has ended."`
+	Domain  string `xor:"what" help:"Trigger the active accounts of a domain."`
+	All     bool   `xor:"what" help:"Trigger all active accounts."`
+	Failing bool   `help:"With --domain or --all: only those whose last run failed."`
+	Wait    bool   `help:"With --domain or --all: wait until each has ended a run."`
 }
 
 // Help shows examples.
@@ -27,8 +28,10 @@ func (*FetchCmd) Help() string {
   mailferry fetch example.com/gmail-alice       one account, live
   mailferry fetch --domain example.com --wait   all of a domain, until the last run has ended
   mailferry fetch --all                         trigger all and return
+  mailferry fetch --all --failing --wait        try again what failed, for instance after a server is back
   mailferry fetch example.com/isp --json        one JSON object a line
 
+A domain has 1,200 triggers a minute (control --triggers-per-minute); more wait until it has some again.
 Mail is done when its destination accepted it. Interrupting the command does not stop a run.
 Exit code 1 if a run failed.`
 }
@@ -43,6 +46,8 @@ func (c *FetchCmd) Run(ctx context.Context, env *Env) error {
 		return usage("fetch takes an account, or --domain, or --all: only one of them")
 	case c.Ref != nil && c.Wait:
 		return usage("--wait goes with --domain or --all; the run of one account is always waited for")
+	case c.Ref != nil && c.Failing:
+		return usage("--failing goes with --domain or --all")
 	}
 	to, err := c.dial(env)
 	if err != nil {

@@ -16,7 +16,7 @@ const reportEvery = 10 * time.Second
 func (c *FetchCmd) fetchMany(ctx context.Context, env *Env, to *clients) error {
 	total := &mailferryv1.FetchManyResponse{}
 	show := &crowd{env: env, last: env.Now()}
-	stream, err := to.runs.FetchMany(ctx, &mailferryv1.FetchManyRequest{Domain: c.Domain, Wait: c.Wait})
+	stream, err := to.runs.FetchMany(ctx, &mailferryv1.FetchManyRequest{Domain: c.Domain, Wait: c.Wait, Failing: c.Failing})
 	err = each(to, stream, err, func(r *mailferryv1.FetchManyResponse) error {
 		total = r
 		if c.JSON {
@@ -42,6 +42,9 @@ func (c *FetchCmd) fetchMany(ctx context.Context, env *Env, to *clients) error {
 }
 
 func (c *FetchCmd) totals(t *mailferryv1.FetchManyResponse) string {
+	if t.GetAccounts() == 0 && c.Failing {
+		return "no account's last run failed"
+	}
 	if t.GetAccounts() == 0 {
 		return "there are no active accounts to fetch"
 	}
@@ -64,10 +67,13 @@ func (s *crowd) show(r *mailferryv1.FetchManyResponse, wait bool) {
 		s.close()
 		printError(s.env, errFault("account "+rep.GetDomain()+"/"+rep.GetName(), rep.GetFault()))
 	}
-	if !wait || r.GetAccounts() == 0 {
+	if r.GetAccounts() == 0 || !wait && r.GetHeld() == 0 {
 		return
 	}
 	far := fmt.Sprintf("%d of %s, %s", r.GetFinished(), count(r.GetAccounts(), "account"), count(r.GetFetched(), "message"))
+	if r.GetHeld() > 0 {
+		far += "; more wait, since their domain has used up its triggers for now"
+	}
 	if s.env.Terminal {
 		if s.bar == nil {
 			s.bar = newBar(s.env, max(r.GetAccounts(), 1), far)

@@ -70,6 +70,8 @@ const (
 	RunServiceFetchProcedure = "/mailferry.v1.RunService/Fetch"
 	// RunServiceFetchManyProcedure is the fully-qualified name of the RunService's FetchMany RPC.
 	RunServiceFetchManyProcedure = "/mailferry.v1.RunService/FetchMany"
+	// RunServiceTriggerProcedure is the fully-qualified name of the RunService's Trigger RPC.
+	RunServiceTriggerProcedure = "/mailferry.v1.RunService/Trigger"
 	// RunServiceListRunsProcedure is the fully-qualified name of the RunService's ListRuns RPC.
 	RunServiceListRunsProcedure = "/mailferry.v1.RunService/ListRuns"
 	// FleetServiceGetStatusProcedure is the fully-qualified name of the FleetService's GetStatus RPC.
@@ -438,6 +440,8 @@ type RunServiceClient interface {
 	// FetchMany triggers the accounts of a domain, or all, and answers how many were triggered;
 	// with wait it streams until each of them has ended a run.
 	FetchMany(context.Context, *v1.FetchManyRequest) (*connect.ServerStreamForClient[v1.FetchManyResponse], error)
+	// Trigger triggers one account or several and answers at once. What came of it is an answer, also where nothing did.
+	Trigger(context.Context, *v1.TriggerRequest) (*v1.TriggerResponse, error)
 	ListRuns(context.Context, *v1.ListRunsRequest) (*v1.ListRunsResponse, error)
 }
 
@@ -464,6 +468,12 @@ func NewRunServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(runServiceMethods.ByName("FetchMany")),
 			connect.WithClientOptions(opts...),
 		),
+		trigger: connect.NewClient[v1.TriggerRequest, v1.TriggerResponse](
+			httpClient,
+			baseURL+RunServiceTriggerProcedure,
+			connect.WithSchema(runServiceMethods.ByName("Trigger")),
+			connect.WithClientOptions(opts...),
+		),
 		listRuns: connect.NewClient[v1.ListRunsRequest, v1.ListRunsResponse](
 			httpClient,
 			baseURL+RunServiceListRunsProcedure,
@@ -478,6 +488,7 @@ func NewRunServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 type runServiceClient struct {
 	fetch     *connect.Client[v1.FetchRequest, v1.FetchResponse]
 	fetchMany *connect.Client[v1.FetchManyRequest, v1.FetchManyResponse]
+	trigger   *connect.Client[v1.TriggerRequest, v1.TriggerResponse]
 	listRuns  *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
 }
 
@@ -489,6 +500,15 @@ func (c *runServiceClient) Fetch(ctx context.Context, req *v1.FetchRequest) (*co
 // FetchMany calls mailferry.v1.RunService.FetchMany.
 func (c *runServiceClient) FetchMany(ctx context.Context, req *v1.FetchManyRequest) (*connect.ServerStreamForClient[v1.FetchManyResponse], error) {
 	return c.fetchMany.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// Trigger calls mailferry.v1.RunService.Trigger.
+func (c *runServiceClient) Trigger(ctx context.Context, req *v1.TriggerRequest) (*v1.TriggerResponse, error) {
+	response, err := c.trigger.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // ListRuns calls mailferry.v1.RunService.ListRuns.
@@ -507,6 +527,8 @@ type RunServiceHandler interface {
 	// FetchMany triggers the accounts of a domain, or all, and answers how many were triggered;
 	// with wait it streams until each of them has ended a run.
 	FetchMany(context.Context, *v1.FetchManyRequest, *connect.ServerStream[v1.FetchManyResponse]) error
+	// Trigger triggers one account or several and answers at once. What came of it is an answer, also where nothing did.
+	Trigger(context.Context, *v1.TriggerRequest) (*v1.TriggerResponse, error)
 	ListRuns(context.Context, *v1.ListRunsRequest) (*v1.ListRunsResponse, error)
 }
 
@@ -529,6 +551,12 @@ func NewRunServiceHandler(svc RunServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(runServiceMethods.ByName("FetchMany")),
 		connect.WithHandlerOptions(opts...),
 	)
+	runServiceTriggerHandler := connect.NewUnaryHandlerSimple(
+		RunServiceTriggerProcedure,
+		svc.Trigger,
+		connect.WithSchema(runServiceMethods.ByName("Trigger")),
+		connect.WithHandlerOptions(opts...),
+	)
 	runServiceListRunsHandler := connect.NewUnaryHandlerSimple(
 		RunServiceListRunsProcedure,
 		svc.ListRuns,
@@ -542,6 +570,8 @@ func NewRunServiceHandler(svc RunServiceHandler, opts ...connect.HandlerOption) 
 			runServiceFetchHandler.ServeHTTP(w, r)
 		case RunServiceFetchManyProcedure:
 			runServiceFetchManyHandler.ServeHTTP(w, r)
+		case RunServiceTriggerProcedure:
+			runServiceTriggerHandler.ServeHTTP(w, r)
 		case RunServiceListRunsProcedure:
 			runServiceListRunsHandler.ServeHTTP(w, r)
 		default:
@@ -559,6 +589,10 @@ func (UnimplementedRunServiceHandler) Fetch(context.Context, *v1.FetchRequest, *
 
 func (UnimplementedRunServiceHandler) FetchMany(context.Context, *v1.FetchManyRequest, *connect.ServerStream[v1.FetchManyResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.RunService.FetchMany is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) Trigger(context.Context, *v1.TriggerRequest) (*v1.TriggerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.RunService.Trigger is not implemented"))
 }
 
 func (UnimplementedRunServiceHandler) ListRuns(context.Context, *v1.ListRunsRequest) (*v1.ListRunsResponse, error) {
