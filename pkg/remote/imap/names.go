@@ -57,7 +57,7 @@ func decodeName(raw []byte) (string, bool) {
 // decodeShifted decodes what stands between & and -: UTF-16, and no character that stands for itself.
 func decodeShifted(code string) (string, bool) {
 	b, err := shifted.DecodeString(code)
-	if err != nil || len(b)%2 != 0 {
+	if err != nil || len(b)%2 != 0 || strings.ContainsAny(code, "\r\n") { // the decoder passes over line ends
 		return "", false
 	}
 	units := make([]uint16, 0, len(b)/2)
