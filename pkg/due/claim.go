@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/schedule"
-	"github.com/redis/go-redis/v9"
 )
 
 // Claimed is an entry that is due, held by one planner until the lease ends.
@@ -22,43 +22,51 @@ type Claimed struct {
 	lease string
 }
 
-// Claim takes up to limit due accounts of each shard, for the length of the lease: nobody else gets
-// them before it ends. One round trip to Redis for all shards.
-func (x *Index) Claim(ctx context.Context, shards []int, limit int, lease time.Duration) ([]Claimed, error) {
-	cmds := make([]*redis.Cmd, len(shards))
-	ask := func(c redis.Scripter) {
-		for i, s := range shards {
-			cmds[i] = redis.NewScript(claimLua).EvalSha(ctx, c, keys(s), limit, lease.Milliseconds())
-		}
+// Turn is what a planner asks of its shards.
+type Turn struct {
+	// Planner is its name; Shards are those that it wants.
+	Planner string
+	Shards  []int
+	// Limit is the most that is claimed of a shard.
+	Limit int
+	// Lease is how long nobody else gets what is claimed, Hold how long nobody else gets the shards.
+	Lease, Hold time.Duration
+}
+
+// Claim takes due accounts of each shard that no other planner holds, the longest due first, and holds these shards. One
+// round trip to Redis for all of them.
+func (x *Index) Claim(ctx context.Context, t Turn) (claims []Claimed, held []int, err error) {
+	args := make(map[int][]any, len(t.Shards))
+	for _, s := range t.Shards {
+		args[s] = []any{t.Limit, t.Lease.Milliseconds(), t.Planner, t.Hold.Milliseconds()}
 	}
-	p := x.rdb.Pipeline()
-	ask(p)
-	if _, err := p.Exec(ctx); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-		for i, s := range shards {
-			cmds[i] = run(ctx, x.rdb, claimLua, s, limit, lease.Milliseconds())
-		}
-	}
-	var out []Claimed
 	var errs []error
-	for _, c := range cmds {
+	for s, c := range x.onEach(ctx, x.claim, args) {
 		rows, err := c.Slice()
 		if err != nil {
 			errs = append(errs, err)
+		}
+		if len(rows) == 0 {
 			continue
 		}
-		for i := 0; i+4 < len(rows); i += 5 {
-			cl, err := claimed(rows[i : i+5])
+		held = append(held, s)
+		for row := range slices.Chunk(rows[1:], 5) {
+			cl, err := claimed(row)
 			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			out = append(out, cl)
+			claims = append(claims, cl)
 		}
 	}
-	return out, fault.Wrap(fault.Internal, "due claim", errors.Join(errs...))
+	slices.SortFunc(claims, func(a, b Claimed) int { return a.Due.Compare(b.Due) })
+	return claims, held, fault.Wrap(fault.Internal, "due claim", errors.Join(errs...))
 }
 
 func claimed(row []any) (Claimed, error) {
+	if len(row) != 5 {
+		return Claimed{}, errors.New("a claim is cut short")
+	}
 	uid, _ := row[0].(string)
 	raw, _ := row[1].(string)
 	at, _ := row[2].(string)
@@ -83,12 +91,11 @@ func (x *Index) Commit(ctx context.Context, claims []Claimed, next func(Claimed)
 		s := ShardOf(c.UID)
 		byShard[s] = append(byShard[s], c.UID, c.lease, millis(next(c)))
 	}
-	p := x.rdb.Pipeline()
-	for s, args := range byShard {
-		redis.NewScript(commitLua).Eval(ctx, p, keys(s), args...)
+	var errs []error
+	for _, c := range x.onEach(ctx, x.commit, byShard) {
+		errs = append(errs, c.Err())
 	}
-	_, err := p.Exec(ctx)
-	return fault.Wrap(fault.Internal, "due commit", err)
+	return fault.Wrap(fault.Internal, "due commit", errors.Join(errs...))
 }
 
 // decode reads an entry: revision|active|interval s|not-before ms|kind|failures|since ms|last ms|domain|name.
@@ -135,59 +142,4 @@ func fromMillis(ms int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms)
-}
-
-// Bring brings forward the due times of active accounts that follow the schedule of their domain, or the global one, to
-// what next says, where that is earlier than what stands; the zero time passes an account over. It is called when such
-// a schedule was changed.
-func (x *Index) Bring(ctx context.Context, next func(Entry) time.Time) error {
-	for s := range Shards {
-		k := keys(s)
-		own, err := x.own(ctx, k[3])
-		if err != nil {
-			return fault.Wrap(fault.Internal, "due bring", err)
-		}
-		it := x.rdb.HScan(ctx, k[1], 0, "", 500).Iterator()
-		var members []redis.Z
-		for it.Next(ctx) {
-			uid := it.Val()
-			if !it.Next(ctx) {
-				break
-			}
-			e, err := decode(uid, it.Val(), "")
-			if err != nil || !e.Active || e.Interval != 0 || own[uid] {
-				continue
-			}
-			at := next(e)
-			if at.IsZero() {
-				continue
-			}
-			if at.Before(e.NotBefore) {
-				at = e.NotBefore
-			}
-			members = append(members, redis.Z{Score: float64(at.UnixMilli()), Member: uid})
-		}
-		if err := it.Err(); err != nil {
-			return fault.Wrap(fault.Internal, "due bring", err)
-		}
-		for len(members) > 0 {
-			n := min(500, len(members))
-			if err := x.rdb.ZAddArgs(ctx, k[0], redis.ZAddArgs{XX: true, LT: true, Members: members[:n]}).Err(); err != nil {
-				return fault.Wrap(fault.Internal, "due bring", err)
-			}
-			members = members[n:]
-		}
-	}
-	return nil
-}
-
-// own returns which accounts of a shard have a schedule of their own.
-func (x *Index) own(ctx context.Context, key string) (map[string]bool, error) {
-	own := map[string]bool{}
-	it := x.rdb.HScan(ctx, key, 0, "", 500).Iterator()
-	for it.Next(ctx) {
-		own[it.Val()] = true
-		it.Next(ctx) // its schedule
-	}
-	return own, it.Err()
 }

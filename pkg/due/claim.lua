@@ -1,8 +1,14 @@
--- KEYS: at, entry, told, schedule. ARGV: limit, lease (ms). Answers uid, entry, due, lease score, schedule for each.
+-- KEYS: at, entry, told, schedule, holder. ARGV: limit, lease (ms), planner, hold (ms). Answers nothing where another planner
+-- holds the shard, else "held" and then uid, entry, due, lease score, schedule for each.
+local holder = redis.call('GET', KEYS[5])
+if holder and holder ~= ARGV[3] then return {} end
+redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4])
+local out = {'held'}
+if ARGV[1] == '0' then return out end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rows = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
-local out, lease = {}, string.format('%.0f', now + tonumber(ARGV[2]))
+local lease = string.format('%.0f', now + tonumber(ARGV[2]))
 local own = redis.call('HLEN', KEYS[4]) > 0
 for i = 1, #rows, 2 do
   local raw = redis.call('HGET', KEYS[2], rows[i])

@@ -10,7 +10,6 @@ package due
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"hash/fnv"
 	"strconv"
@@ -59,34 +58,16 @@ type State struct {
 // Index is the due index.
 type Index struct {
 	rdb redis.UniversalClient
+
+	put, claim, commit, settle, move, join, letGo *redis.Script
 }
 
 // New returns the due index in rdb.
-func New(rdb redis.UniversalClient) *Index { return &Index{rdb: rdb} }
-
-//go:embed put.lua
-var putLua string
-
-//go:embed claim.lua
-var claimLua string
-
-//go:embed commit.lua
-var commitLua string
-
-//go:embed settle.lua
-var settleLua string
-
-//go:embed move.lua
-var moveLua string
-
-// run runs a script of one shard; go-redis falls back from EVALSHA to EVAL by itself.
-func run(ctx context.Context, c redis.Scripter, src string, shard int, args ...any) *redis.Cmd {
-	return redis.NewScript(src).Run(ctx, c, keys(shard), args...)
-}
-
-func keys(shard int) []string {
-	tag := "ferry:due:{" + strconv.Itoa(shard) + "}"
-	return []string{tag + ":at", tag + ":entry", tag + ":told", tag + ":schedule"}
+func New(rdb redis.UniversalClient) *Index {
+	return &Index{
+		rdb: rdb, put: script("put"), claim: script("claim"), commit: script("commit"), settle: script("settle"), move: script("move"),
+		join: script("join"), letGo: script("letgo"),
+	}
 }
 
 // ShardOf returns the shard of an account, 0 to Shards-1.
@@ -96,21 +77,38 @@ func ShardOf(uid string) int {
 	return int(h.Sum32() % Shards)
 }
 
+// Planned is an entry and when it is due: the zero time for never.
+type Planned struct {
+	Entry
+	Next time.Time
+}
+
 // Put writes what the directory says of an account. next is the due time of one that is new, became
 // active or was edited, the zero time for never; the same revision again keeps the due time there is, and an older one changes
 // nothing. An edit forgives: it clears the failures, so that the next run is not held back.
 func (x *Index) Put(ctx context.Context, e Entry, next time.Time) error {
-	active := 0
-	if e.Active {
-		active = 1
+	return x.PutAll(ctx, []Planned{{e, next}})
+}
+
+// PutAll is Put of many, in one round trip.
+func (x *Index) PutAll(ctx context.Context, all []Planned) error {
+	args := map[int][]any{}
+	for _, e := range all {
+		active, text := 0, ""
+		if e.Active {
+			active = 1
+		}
+		if len(e.Schedule.Entries) > 0 {
+			text = e.Schedule.Zone + ";" + strings.Join(e.Schedule.Entries, ";")
+		}
+		s := ShardOf(e.UID)
+		args[s] = append(args[s], e.UID, e.Revision, active, int64(e.Interval/time.Second), e.Domain, e.Name, millis(e.Next), text)
 	}
-	text := ""
-	if len(e.Schedule.Entries) > 0 {
-		text = e.Schedule.Zone + ";" + strings.Join(e.Schedule.Entries, ";")
+	var errs []error
+	for _, c := range x.onEach(ctx, x.put, args) {
+		errs = append(errs, c.Err())
 	}
-	err := run(ctx, x.rdb, putLua, ShardOf(e.UID), e.UID, e.Revision, active,
-		int64(e.Interval/time.Second), e.Domain, e.Name, millis(next), text).Err()
-	return fault.Wrap(fault.Internal, "due put", err)
+	return fault.Wrap(fault.Internal, "due put", errors.Join(errs...))
 }
 
 // Remove forgets a deleted account.
@@ -148,7 +146,7 @@ func (x *Index) Settle(ctx context.Context, uid string, kind fault.Kind, notBefo
 		clears = 1
 	}
 	const op = "due settle"
-	out, err := run(ctx, x.rdb, settleLua, ShardOf(uid), uid, int(kind), counts, clears, millis(notBefore), millis(now)).StringSlice()
+	out, err := x.on(ctx, x.settle, ShardOf(uid), uid, int(kind), counts, clears, millis(notBefore), millis(now)).StringSlice()
 	if err != nil || len(out) != 3 {
 		return Settled{}, fault.Wrap(fault.Internal, op, err)
 	}
@@ -179,7 +177,7 @@ func (x *Index) Hasten(ctx context.Context, uid string, at time.Time) error {
 // Move sets when the next scheduled run of the account is due. It is false, and changes nothing, where the account was
 // edited since the revision or is not active any more; an account that has no entry is passed over.
 func (x *Index) Move(ctx context.Context, uid string, revision uint64, at time.Time) (bool, error) {
-	n, err := run(ctx, x.rdb, moveLua, ShardOf(uid), uid, revision, millis(at)).Int()
+	n, err := x.on(ctx, x.move, ShardOf(uid), uid, revision, millis(at)).Int()
 	return err == nil && n == 1, fault.Wrap(fault.Internal, "due move", err)
 }
 
@@ -203,19 +201,6 @@ func (x *Index) Get(ctx context.Context, uid string) (Entry, time.Time, error) {
 		return e, time.Time{}, nil
 	}
 	return e, time.UnixMilli(int64(at.Val())), nil
-}
-
-const epochKey = "ferry:due:epoch"
-
-// Complete says whether the index was filled from the directory since Redis last lost its data.
-func (x *Index) Complete(ctx context.Context) (bool, error) {
-	n, err := x.rdb.Exists(ctx, epochKey).Result()
-	return n == 1, fault.Wrap(fault.Internal, "due epoch", err)
-}
-
-// SetComplete records that the index holds every account of the directory.
-func (x *Index) SetComplete(ctx context.Context, now time.Time) error {
-	return fault.Wrap(fault.Internal, "due epoch", x.rdb.Set(ctx, epochKey, now.UnixMilli(), 0).Err())
 }
 
 // Ping says whether Redis answers.

@@ -1,27 +1,30 @@
--- KEYS: at, entry, told, schedule. ARGV: uid, revision, active, interval, domain, name, next (ms, 0 for never), schedule.
-local uid, rev, active = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local raw = redis.call('HGET', KEYS[2], uid)
-local state, was, old = '0|0|0|0|0', nil, nil
-if raw then
-  local r, a, s = string.match(raw, '^(%d+)|(%d)|%d+|(%d+|%d+|%d+|%d+|%d+)|')
-  old, was = tonumber(r), a
-  if old > rev then return 0 end
-  state = s
-  if old < rev then
-    state = string.gsub(s, '^%d+|(%d+)|%d+|%d+|(%d+)$', '0|%1|0|0|%2')
+-- KEYS: at, entry, told, schedule. ARGV: uid, revision, active, interval, domain, name, next (ms, 0 for never), schedule, repeated.
+local function put(uid, revision, active, interval, domain, name, next, schedule)
+  local raw = redis.call('HGET', KEYS[2], uid)
+  local rev, state, was, old = tonumber(revision), '0|0|0|0|0', nil, nil
+  if raw then
+    local r, a, s = string.match(raw, '^(%d+)|(%d)|%d+|(%d+|%d+|%d+|%d+|%d+)|')
+    if r then -- else it cannot be read, and is written anew
+      old, was, state = tonumber(r), a, s
+      if old > rev then return end
+      if old < rev then
+        state = string.gsub(s, '^%d+|(%d+)|%d+|%d+|(%d+)$', '0|%1|0|0|%2')
+      end
+    end
+  end
+  redis.call('HSET', KEYS[2], uid, string.format('%s|%s|%s|%s|%s|%s', revision, active, interval, state, domain, name))
+  if schedule == '' then
+    redis.call('HDEL', KEYS[4], uid)
+  else
+    redis.call('HSET', KEYS[4], uid, schedule)
+  end
+  if active == '0' or next == '0' then
+    redis.call('ZREM', KEYS[1], uid)
+  elseif old == rev and was == '1' then
+    redis.call('ZADD', KEYS[1], 'NX', next, uid)
+  else
+    redis.call('ZADD', KEYS[1], next, uid)
   end
 end
-redis.call('HSET', KEYS[2], uid, string.format('%s|%s|%s|%s|%s|%s', ARGV[2], active, ARGV[4], state, ARGV[5], ARGV[6]))
-if ARGV[8] == '' then
-  redis.call('HDEL', KEYS[4], uid)
-else
-  redis.call('HSET', KEYS[4], uid, ARGV[8])
-end
-if active == '0' or ARGV[7] == '0' then
-  redis.call('ZREM', KEYS[1], uid)
-elseif old == rev and was == '1' then
-  redis.call('ZADD', KEYS[1], 'NX', ARGV[7], uid)
-else
-  redis.call('ZADD', KEYS[1], ARGV[7], uid)
-end
+for i = 1, #ARGV, 8 do put(unpack(ARGV, i, i + 7)) end
 return 1

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/mailferry/mailferry/pkg/fault"
 )
 
@@ -17,14 +19,49 @@ func atoi(s string) int {
 // Enroll says that an active account points at the remote mailbox: nothing is deleted there before it has
 // collected it. An account that was erased is left out.
 func (l *Ledger) Enroll(ctx context.Context, slot Slot, account string) error {
-	_, err := l.adminAt(ctx, "enroll", slot, account, account, 1)
-	return err
+	return l.EnrollAll(ctx, []Enrolment{{slot, account, true}})
 }
 
 // Withdraw says that the account is not active: nobody waits for it any more.
 func (l *Ledger) Withdraw(ctx context.Context, slot Slot, account string) error {
-	_, err := l.adminAt(ctx, "enroll", slot, account, account, 0)
-	return err
+	return l.EnrollAll(ctx, []Enrolment{{slot, account, false}})
+}
+
+// Enrolment is what [Ledger.Enroll] says of an account that is active, and [Ledger.Withdraw] of one that is not.
+type Enrolment struct {
+	Slot    Slot
+	Account string
+	Active  bool
+}
+
+// EnrollAll enrolls or withdraws many accounts in one round trip.
+func (l *Ledger) EnrollAll(ctx context.Context, all []Enrolment) error {
+	const op = "ledger enroll"
+	script, cmds := l.scripts["enroll"], make([]*redis.Cmd, len(all))
+	args := func(e Enrolment) []any {
+		active := 0
+		if e.Active {
+			active = 1
+		}
+		return []any{l.offset.Load(), l.cfg.KeyID, e.Account, active}
+	}
+	p := l.rdb.Pipeline()
+	for i, e := range all {
+		if err := names(op, e.Slot, e.Account); err != nil {
+			return err
+		}
+		cmds[i] = script.EvalSha(ctx, p, e.Slot.workerKeys(e.Account, false), args(e)...)
+	}
+	_, _ = p.Exec(ctx) // each says how it went
+	var errs []error
+	for i, e := range all {
+		if redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
+			cmds[i] = script.Eval(ctx, l.rdb, e.Slot.workerKeys(e.Account, false), args(e)...)
+		}
+		_, err := answered(ctx, op, l.cfg.KeyID, cmds[i])
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Reset starts a new epoch: what was collected, skipped, parked and deferred is forgotten, and a run that

@@ -56,8 +56,7 @@ func assemble(body []byte) (string, error) {
 	return b.String(), nil
 }
 
-// run runs a script and turns its refusals into errors. The first word of the answer, "OK" or what the
-// caller understands, stays in it.
+// run runs a script and turns its refusals into errors.
 func (l *Ledger) run(ctx context.Context, name string, keys []string, args ...any) ([]any, error) {
 	op := "ledger " + name
 	script, ok := l.scripts[name]
@@ -65,7 +64,13 @@ func (l *Ledger) run(ctx context.Context, name string, keys []string, args ...an
 		return nil, fault.Errorf(fault.Internal, op, "no such script")
 	}
 	all := append([]any{l.offset.Load(), l.cfg.KeyID}, args...)
-	v, err := script.Run(ctx, l.rdb, keys, all...).Result()
+	return answered(ctx, op, l.cfg.KeyID, script.Run(ctx, l.rdb, keys, all...))
+}
+
+// answered reads the answer of a script and turns its refusals into errors. The first word of it, "OK" or what the
+// caller understands, stays in it.
+func answered(ctx context.Context, op, keyID string, c *redis.Cmd) ([]any, error) {
+	v, err := c.Result()
 	if err != nil {
 		return nil, redisError(ctx, op, err)
 	}
@@ -78,7 +83,7 @@ func (l *Ledger) run(ctx context.Context, name string, keys []string, args ...an
 		return nil, fault.New(fault.Canceled, op, fmt.Errorf("%w: %s", ErrStale, text(reply, 1)))
 	case "KEY":
 		return nil, fault.New(fault.Internal, op, fmt.Errorf("%w: the index was made with %q, this is %q",
-			ErrWrongKey, text(reply, 1), l.cfg.KeyID))
+			ErrWrongKey, text(reply, 1), keyID))
 	case "GONE":
 		return nil, fault.New(fault.Canceled, op, ErrGone)
 	case "MOVED", "MOVING":

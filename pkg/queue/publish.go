@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/jsapi"
@@ -18,12 +19,16 @@ import (
 // trigger is queued or unacknowledged: that one serves the caller.
 var ErrCoalesced = errors.New("coalesced with a job that is queued or running")
 
+// errLate says that a deadline passed before a job was sent.
+var errLate = errors.New("it is too late to send the job")
+
 // window is how many jobs of one PublishAll wait for the server's answer at a time.
 const window = 256
 
 // Publish queues j and returns once the server has confirmed it. It returns [ErrCoalesced] if the
 // account has a job of this kind already, and repeats what fails in passing until ctx ends. A job that
-// was queued by an attempt whose answer was lost counts as queued.
+// was queued by an attempt whose answer was lost counts as queued. Nothing is sent behind the deadline of ctx, even by
+// a process that slept over it.
 func (q *Queue) Publish(ctx context.Context, j Job) error {
 	subject, payload, err := j.encode()
 	if err != nil {
@@ -33,8 +38,12 @@ func (q *Queue) Publish(ctx context.Context, j Job) error {
 	if j.Once {
 		once = j.ID
 	}
+	end, limited := ctx.Deadline()
 	doubt := false // an earlier attempt may have queued it
 	return q.retry(ctx, "publish job", func(ctx context.Context) error {
+		if limited && !time.Now().Before(end) { // the timer of ctx comes a little later
+			return errLate
+		}
 		err := q.put(ctx, subject, payload, once)
 		switch {
 		case errors.Is(err, ErrCoalesced) && doubt && q.holds(ctx, subject, j.ID):

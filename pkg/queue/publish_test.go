@@ -128,6 +128,23 @@ func TestPublishOutlivesRestartAndLossOfTheStream(t *testing.T) {
 	pending(t, q, 30)
 }
 
+// TestNothingIsSentBehindADeadline has a process sleep over its deadline: the timer of the context has not come yet.
+func TestNothingIsSentBehindADeadline(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, testAckWait)
+	ctx, cancel := context.WithTimeout(slept{context.Background()}, soon)
+	defer cancel()
+	if err := q.Publish(ctx, job("a", Scheduled)); !errors.Is(err, errLate) {
+		t.Errorf("%v", err)
+	}
+	pending(t, q, 0)
+}
+
+// slept is a context whose deadline has passed and that has not noticed, for a moment.
+type slept struct{ context.Context }
+
+func (slept) Deadline() (time.Time, bool) { return time.Now().Add(-time.Second), true }
+
 func BenchmarkPublishAll(b *testing.B) {
 	q, n := newQueue(b, 30*time.Second)
 	js := jobs(10_000, Scheduled)

@@ -45,3 +45,32 @@ func TestStartsAreSpreadEvenly(t *testing.T) {
 		}
 	}
 }
+
+// TestAMillionIsFlat counts the starts of a million accounts at every five minutes: each second has a three-hundredth of
+// them, give or take what chance does (four deviations), whatever the form of the schedule.
+func TestAMillionIsFlat(t *testing.T) {
+	t.Parallel()
+	const accounts, seconds = 1_000_000, 300
+	from := time.Date(2026, 3, 29, 0, 58, 0, 0, time.UTC) // clocks change within
+	every, err := schedule.Parse([]string{"every 5m"}, "Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen [seconds]int
+	for i := range accounts {
+		uid := fmt.Sprintf("%026x", i*7919)
+		at := schedule.Next(uid, 5*time.Minute, from)
+		if i%16 == 0 {
+			if by := every.Next(uid, from).At; !by.Equal(at) {
+				t.Fatalf("%s: %v by interval, %v by calendar", uid, at, by)
+			}
+		}
+		seen[int(at.Sub(from)/time.Second)%seconds]++
+	}
+	const mean = accounts / seconds
+	for i, n := range seen {
+		if n < mean-4*58 || n > mean+4*58 {
+			t.Errorf("second %d has %d starts of %d", i, n, mean)
+		}
+	}
+}

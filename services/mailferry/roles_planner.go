@@ -8,7 +8,7 @@ import (
 )
 
 type plannerFlags struct {
-	PlannerRate int `name:"planner-rate" env:"MAILFERRY_PLANNER_RATE" default:"5000" placeholder:"N" group:"planner" help:"Jobs emitted in a second at most."`
+	PlannerRate int `name:"planner-rate" env:"MAILFERRY_PLANNER_RATE" default:"5000" placeholder:"N" group:"planner" help:"Jobs that all planners together emit in a second at most."`
 }
 
 type plannerCmd struct {
@@ -23,7 +23,7 @@ func (c *plannerCmd) Run(t *terminal) error {
 
 func plannerPart(f plannerFlags, d *deps) daemon.Part {
 	p := planner.New(d.directory, d.due, d.ledger, d.queue, d.log.Named("planner"), d.p.health.Registry(), planner.Config{
-		Lease: d.lease, Rate: f.PlannerRate,
+		Name: d.name, Lease: d.lease, Rate: f.PlannerRate,
 	})
 	return daemon.Named("planner", p)
 }

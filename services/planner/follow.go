@@ -1,0 +1,111 @@
+package planner
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/due"
+	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/schedule"
+)
+
+// follow takes one change of the directory into the due index, and enrols the account with its remote
+// mailbox, so that nothing is deleted there before this account has collected it too.
+func (p *Planner) follow(ctx context.Context, c directory.Change) error {
+	if c.UID == "" && c.Account == nil {
+		return nil
+	}
+	uid := c.UID
+	if c.Account == nil {
+		if err := p.due.Remove(ctx, uid); err != nil {
+			return err
+		}
+	} else {
+		uid = c.Account.UID
+		if err := p.put(ctx, []account.Account{*c.Account}, time.Now(), p.all); err != nil {
+			return err
+		}
+	}
+	if err := p.queue.TellChanged(uid); err != nil { // whoever watches it hears of it later, from the due index
+		p.log.Debug("a change of an account is not told", zap.String("uid", uid), zap.Error(err))
+	}
+	return nil
+}
+
+// all chooses all entries.
+func (p *Planner) all(_ context.Context, entries []due.Planned) ([]due.Planned, error) {
+	return entries, nil
+}
+
+// put takes accounts into the due index, those that choose chooses, and enrolls these with their remote mailboxes.
+func (p *Planner) put(ctx context.Context, accounts []account.Account, now time.Time, choose func(context.Context, []due.Planned) ([]due.Planned, error)) error {
+	entries, enrol := make([]due.Planned, 0, len(accounts)), make(map[string]ledger.Enrolment, len(accounts))
+	for _, a := range accounts {
+		slot, err := ledger.SlotOfAccount(a)
+		if err != nil { // cannot be stored; a record of another version might be
+			p.log.Warn("account is passed over", zap.String("account", a.Ref()), zap.Error(err))
+			continue
+		}
+		enrol[a.UID] = ledger.Enrolment{Slot: slot, Account: a.UID, Active: a.Active}
+		entries = append(entries, p.planned(a, now))
+	}
+	entries, err := choose(ctx, entries)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	chosen := make([]ledger.Enrolment, len(entries))
+	for i, e := range entries {
+		chosen[i] = enrol[e.UID]
+	}
+	if err := p.ledger.EnrollAll(ctx, chosen); err != nil {
+		return err
+	}
+	return p.due.PutAll(ctx, entries)
+}
+
+// planned is an account as the due index has it.
+func (p *Planner) planned(a account.Account, now time.Time) due.Planned {
+	e := due.Entry{
+		UID: a.UID, Domain: a.Domain, Name: a.Name, Revision: a.Revision, Interval: a.Interval, Schedule: a.Schedule, Active: a.Active,
+	}
+	next := p.plan.next(e, now)
+	if a.Push { // it is watched once it has run
+		if soon := schedule.Next(a.UID, 6*p.cfg.Lease, now); next.IsZero() || soon.Before(next) {
+			next = soon
+		}
+	}
+	return due.Planned{Entry: e, Next: next}
+}
+
+// settings takes a new global schedule, and domain that of a domain: accounts that follow it are planned anew, at the
+// latest at the turn that stands.
+func (p *Planner) settings(ctx context.Context, s directory.Settings) {
+	if p.plan.setGlobal(s) {
+		p.log.Info("global schedule", zap.Duration("interval", s.Interval), zap.Strings("schedule", s.Schedule.Entries))
+		p.bring(ctx, func(due.Entry) bool { return true })
+	}
+}
+
+func (p *Planner) domain(ctx context.Context, d directory.Domain) {
+	if p.plan.setDomain(d) {
+		p.log.Info("schedule of a domain", zap.String("domain", d.Name), zap.Strings("schedule", d.Schedule.Entries))
+		p.bring(ctx, func(e due.Entry) bool { return e.Domain == d.Name })
+	}
+}
+
+func (p *Planner) bring(ctx context.Context, whose func(due.Entry) bool) {
+	now := time.Now()
+	err := p.due.Bring(ctx, func(e due.Entry) time.Time {
+		if !whose(e) {
+			return time.Time{}
+		}
+		return p.plan.next(e, now)
+	})
+	if err != nil {
+		p.log.Warn("due times are brought forward at their next turn only", zap.Error(err))
+	}
+}
