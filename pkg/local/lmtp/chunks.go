@@ -62,6 +62,9 @@ func (w *chunks) Write(p []byte) (int, error) {
 
 // settle reads the answers that are owed.
 func (w *chunks) settle() error {
+	if w.owed == 0 {
+		return nil
+	}
 	if err := w.cn.flush(); err != nil {
 		return w.tx.unsent(w.ctx, w.cn, err)
 	}
