@@ -68,6 +68,17 @@ const (
 	Notice Oversize = "notice"
 )
 
+// ClientAddress says how the destination learns which host gave a message to the remote server.
+type ClientAddress string
+
+// The ways: not at all; by the command XCLIENT; in a header field; by both. "" leaves it to the domain, and there is off.
+const (
+	ClientOff     ClientAddress = "off"
+	ClientXCLIENT ClientAddress = "xclient"
+	ClientHeader  ClientAddress = "header"
+	ClientAuto    ClientAddress = "auto"
+)
+
 // Auth says how a session signs in.
 type Auth string
 
@@ -104,6 +115,7 @@ type Account struct {
 	ForwardTo         string        // an address or a mailbox path, as ParseTarget takes it
 	SkipFilters       bool          // asks the destination to run no filters of the recipient
 	SkipAntispam      bool          // and no anti-spam
+	ClientAddress     ClientAddress // "": that of the domain
 	CopyTo            []string      // more of them, each of which gets an extra copy
 	Interval          time.Duration // 0: the schedule
 	Schedule          schedule.Text // without entries: that of the domain, or the global one
@@ -245,6 +257,12 @@ var (
 		Delete: mailferryv1.AfterCollection_AFTER_COLLECTION_DELETE,
 		Move:   mailferryv1.AfterCollection_AFTER_COLLECTION_MOVE,
 	}
+	clientAddresses = map[ClientAddress]mailferryv1.ClientAddress{
+		ClientOff:     mailferryv1.ClientAddress_CLIENT_ADDRESS_OFF,
+		ClientXCLIENT: mailferryv1.ClientAddress_CLIENT_ADDRESS_XCLIENT,
+		ClientHeader:  mailferryv1.ClientAddress_CLIENT_ADDRESS_HEADER,
+		ClientAuto:    mailferryv1.ClientAddress_CLIENT_ADDRESS_AUTO,
+	}
 	oversizes = map[Oversize]mailferryv1.Oversize{
 		Skip: mailferryv1.Oversize_OVERSIZE_SKIP, Notice: mailferryv1.Oversize_OVERSIZE_NOTICE,
 	}
@@ -273,7 +291,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		LenientDot: a.LenientDot,
 		TlsPins:    a.TLSPins, TlsCa: a.TLSCA, TlsAllowInvalid: a.TLSAllowInvalid,
 		AfterDays: int32(a.AfterDays), AfterKeepNewest: int32(a.AfterKeepNewest), AfterLargerThan: a.AfterLargerThan,
-		SkipFilters: a.SkipFilters, SkipAntispam: a.SkipAntispam,
+		SkipFilters: a.SkipFilters, SkipAntispam: a.SkipAntispam, ClientAddress: a.ClientAddress.Proto(),
 		MarkSeen: a.MarkSeen, MoveTo: a.MoveTo, StartDays: int32(a.StartDays), NewestFirst: a.NewestFirst,
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
 		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay, Oversize: oversizes[a.Oversize],
@@ -306,7 +324,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		LenientDot: p.GetLenientDot(),
 		TLSPins:    p.GetTlsPins(), TLSCA: p.GetTlsCa(), TLSAllowInvalid: p.GetTlsAllowInvalid(),
 		AfterDays: int(p.GetAfterDays()), AfterKeepNewest: int(p.GetAfterKeepNewest()), AfterLargerThan: p.GetAfterLargerThan(),
-		SkipFilters: p.GetSkipFilters(), SkipAntispam: p.GetSkipAntispam(),
+		SkipFilters: p.GetSkipFilters(), SkipAntispam: p.GetSkipAntispam(), ClientAddress: ClientAddressFromProto(p.GetClientAddress()),
 		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(), Oversize: wordOf(oversizes, p.GetOversize()),

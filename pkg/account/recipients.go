@@ -198,6 +198,17 @@ func (r Recipients) proto() *mailferryv1.Recipients {
 	return p
 }
 
+// Proto returns the wire form.
+func (c ClientAddress) Proto() mailferryv1.ClientAddress { return clientAddresses[c] }
+
+// ClientAddressFromProto returns the word of the wire form, "" where it is not set.
+func ClientAddressFromProto(p mailferryv1.ClientAddress) ClientAddress {
+	return wordOf(clientAddresses, p)
+}
+
+// ValidateReceivedBy says whether the list can be that of a domain.
+func ValidateReceivedBy(list []string) error { return validateList("received_by", list) }
+
 func recipientsFromProto(p *mailferryv1.Recipients) Recipients {
 	r := Recipients{
 		Mode: wordOf(recipientModes, p.GetMode()), Header: p.GetHeader(), HeaderIndex: int(p.GetHeaderIndex()), Headers: p.GetHeaders(),

@@ -91,6 +91,9 @@ func (a Account) Validate() error {
 	if err := a.validatePolicy(); err != nil {
 		return err
 	}
+	if a.ClientAddress != "" && clientAddresses[a.ClientAddress] == 0 {
+		return invalid("client_address", "want off, xclient, header or auto")
+	}
 	if err := a.Recipients.validate(); err != nil {
 		return err
 	}

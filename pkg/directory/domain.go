@@ -29,6 +29,10 @@ type Domain struct {
 	MailboxDestination, Postmaster string
 	// LocalDomains are local besides the domain itself; addresses in AliasDomains are its own.
 	LocalDomains, AliasDomains []string
+	// ReceivedBy are the hosts that take mail from outside, and ClientAddress says how destinations learn who gave it to
+	// them, for its accounts that do not say so themselves.
+	ReceivedBy    []string
+	ClientAddress account.ClientAddress
 	// Rules for the mail of its accounts.
 	Rules []account.Rule
 	// Login at Destination, and MailboxLogin at MailboxDestination.
@@ -91,6 +95,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		EgressPorts: string(dom.EgressPorts), EgressProxy: dom.EgressProxy, EgressSource: dom.EgressSource,
 		MailboxDestination: dom.MailboxDestination, Postmaster: dom.Postmaster,
 		LocalDomains: dom.LocalDomains, AliasDomains: dom.AliasDomains, Rules: account.RulesProto(dom.Rules),
+		ReceivedBy: dom.ReceivedBy, ClientAddress: dom.ClientAddress.Proto(),
 		DestinationUsername: dom.Login.Username, SealedDestinationPassword: []byte(dom.Login.Sealed),
 		MailboxDestinationUsername: dom.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(dom.MailboxLogin.Sealed),
 		EgressProxyUsername: dom.ProxyLogin.Username, SealedEgressProxyPassword: []byte(dom.ProxyLogin.Sealed),
@@ -145,6 +150,7 @@ func readDomain(e entry) (Domain, error) {
 		EgressPorts: account.Ports(p.GetEgressPorts()), EgressProxy: p.GetEgressProxy(), EgressSource: p.GetEgressSource(),
 		MailboxDestination: p.GetMailboxDestination(), Postmaster: p.GetPostmaster(),
 		LocalDomains: p.GetLocalDomains(), AliasDomains: p.GetAliasDomains(), Rules: account.RulesFromProto(p.GetRules()),
+		ReceivedBy: p.GetReceivedBy(), ClientAddress: account.ClientAddressFromProto(p.GetClientAddress()),
 		Login:        Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())},
 		MailboxLogin: Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())},
 		ProxyLogin:   Login{p.GetEgressProxyUsername(), string(p.GetSealedEgressProxyPassword())},

@@ -4,6 +4,7 @@ package local
 import (
 	"context"
 	"io"
+	"net/netip"
 	"time"
 )
 
@@ -31,6 +32,14 @@ type Message struct {
 	// Date is when the message was received first, and Flags are its IMAP flags (RFC 9051 §2.3.2): for a Mailbox.
 	Date  time.Time
 	Flags []string
+	// Client gave the message to the remote server; the destination is told of it where it lets us. The zero one is not told.
+	Client Client
+}
+
+// Client is a host, the name it gave itself, and that of its address; IP is set, a name that is not known is "".
+type Client struct {
+	IP         netip.Addr
+	Helo, Name string
 }
 
 // Reply is what the destination answered for one recipient.

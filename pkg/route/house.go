@@ -17,6 +17,9 @@ type Tenant struct {
 	Rules []account.Rule
 	// Postmaster gets what all others refused for good, "" for nobody.
 	Postmaster string
+	// ReceivedBy is Recipients.ReceivedBy, and ClientAddress that of accounts that have none of their own.
+	ReceivedBy    []string
+	ClientAddress account.ClientAddress
 }
 
 // house knows which addresses are local to an account.
@@ -27,6 +30,9 @@ type house struct {
 
 func newHouse(a account.Account, t Tenant) *house {
 	h := &house{r: a.Recipients, domains: map[string]string{}}
+	if len(h.r.ReceivedBy) == 0 {
+		h.r.ReceivedBy = t.ReceivedBy
+	}
 	for _, d := range t.Aliases {
 		h.domains[ascii(d)] = a.Domain
 	}

@@ -3,6 +3,8 @@ package route
 import (
 	"encoding/json"
 	"errors"
+
+	"github.com/mailferry/mailferry/pkg/account"
 )
 
 // kept is the stored form of a Route; its names never change their meaning. To and Destination are the one leg of
@@ -20,6 +22,8 @@ type kept struct {
 	Destination string    `json:"d,omitempty"`
 	Failures    []Failure `json:"a,omitempty"`
 	Failed      int       `json:"n,omitempty"`
+	Client      *Client   `json:"c,omitempty"`
+	ClientBy    string    `json:"k,omitempty"`
 }
 
 type keptLeg struct {
@@ -32,6 +36,9 @@ type keptLeg struct {
 func (r Route) MarshalJSON() ([]byte, error) {
 	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason, Tier: r.Tier, Field: r.Field,
 		Failures: r.Failures, Failed: r.Failed}
+	if r.Client.Known() {
+		k.Client, k.ClientBy = &r.Client, string(r.ClientBy)
+	}
 	for _, l := range r.Legs {
 		k.Legs = append(k.Legs, keptLeg{l.To, l.Destination, l.Mailbox})
 	}
@@ -49,6 +56,9 @@ func (r *Route) UnmarshalJSON(b []byte) error {
 	}
 	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason, Tier: k.Tier, Field: k.Field,
 		Failures: k.Failures, Failed: k.Failed}
+	if k.Client != nil && k.Client.Known() {
+		out.Client, out.ClientBy = *k.Client, account.ClientAddress(k.ClientBy)
+	}
 	for _, l := range k.Legs {
 		if len(l.To) == 0 || l.Destination == "" {
 			return errors.New("a leg without recipient or destination")

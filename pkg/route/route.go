@@ -8,6 +8,7 @@
 package route
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -30,6 +31,9 @@ type Route struct {
 	Reason  string
 	// Tier decided who gets it, by the header field Field; "" where the recipients are not looked for.
 	Tier, Field string
+	// Client gave the message to the remote server, and ClientBy is how the destination learns of it, "" if not at all.
+	Client   Client
+	ClientBy account.ClientAddress
 	// Failures are attempts that failed for now, the first one and the last ones, and Failed counts all.
 	Failures []Failure
 	Failed   int
@@ -78,6 +82,10 @@ func Decide(a account.Account, m Message, t Tenant, where Where, note func(Step)
 	forwardTo, copies := always[0], always[1:]
 	found := Find(a, t, m.Header, note)
 	r := Route{From: ReturnPath(m.Header)}
+	if by := cmp.Or(a.ClientAddress, t.ClientAddress, account.ClientOff); by != account.ClientOff {
+		r.Client, r.ClientBy = FindClient(a, t, m.Header), by
+		note(r.clientStep())
+	}
 	if found.Tier != TierForwardTo {
 		r.Tier, r.Field = found.Tier, found.Field
 	}

@@ -13,6 +13,8 @@ type TraceInfo struct {
 	RemoteHost, Protocol string
 	// SkipFilters and SkipAntispam ask the destination to run none.
 	SkipFilters, SkipAntispam bool
+	// Client gave the message to the remote server; the zero one is not told.
+	Client Client
 	// By names this installation; default "mailferry".
 	By string
 	// At is when the message was fetched.
@@ -28,13 +30,14 @@ const maxToken = 255
 //
 //	X-Mailferry: account=<uid>; key=<key>
 //	X-Mailferry-Skip: none
+//	X-Mailferry-Client: ip=<address>; helo=<name>; name=<name>
 //	X-Mailferry-Route: tier=<tier>; field=<field>
 //	Received: from <remote host> by <mailferry> with <protocol> id <run>; <date>
 //
 // The first is the same on every copy of a message, whatever becomes of the account meanwhile, so that a filter can
 // tell copies. The second says what the account asks its destination to skip, "filters", "antispam" or both; it is always
-// there, above all that a sender may have written by that name. The third is there only where the recipients were looked
-// for in the header. The last is the trace
+// there, above all that a sender may have written by that name. So is the third, "none" where no client is told. The
+// fourth is there only where the recipients were looked for in the header. The last is the trace
 // of RFC 5321 §4.4. Lines are folded and ASCII only; whatever cannot stand in a part becomes a
 // hyphen, so that no part can end its line.
 func Trace(t TraceInfo) []byte {
@@ -50,6 +53,7 @@ func Trace(t TraceInfo) []byte {
 		skip = "antispam"
 	}
 	b.line("X-Mailferry-Skip:", skip)
+	b.line("X-Mailferry-Client:", clientWords(t.Client)...)
 	if t.Tier != "" {
 		route := []string{"tier=" + token(t.Tier)}
 		if t.Field != "" {
@@ -74,6 +78,23 @@ func Trace(t TraceInfo) []byte {
 	words[len(words)-1] += ";"
 	b.line("Received:", append(words, t.At.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))...)
 	return b.out
+}
+
+// clientWords are as safe as what [FindClient] lets pass.
+func clientWords(c Client) []string {
+	if !c.Known() {
+		return []string{"none"}
+	}
+	words := []string{"ip=" + c.IP.String()}
+	if c.Helo != "" {
+		words[0] += ";"
+		words = append(words, "helo="+c.Helo)
+	}
+	if c.Name != "" {
+		words[len(words)-1] += ";"
+		words = append(words, "name="+c.Name)
+	}
+	return words
 }
 
 // folder writes header lines of at most 78 octets where words allow (RFC 5322 §2.1.1).

@@ -19,26 +19,26 @@ func TestTrace(t *testing.T) {
 	}{
 		{
 			route.TraceInfo{AccountUID: "0123456789abcdefghij", Key: "p00112233445566", RunID: "01r", RemoteHost: "pop.example.com", Protocol: "pop3", At: fetched},
-			"X-Mailferry: account=0123456789abcdefghij; key=p00112233445566\r\nX-Mailferry-Skip: none\r\n" +
+			"X-Mailferry: account=0123456789abcdefghij; key=p00112233445566\r\nX-Mailferry-Skip: none\r\nX-Mailferry-Client: none\r\n" +
 				"Received: from pop.example.com by mailferry with POP3 id 01r;\r\n\tMon, 23 Nov 2026 22:05:07 +0000\r\n",
 		},
 		{
 			route.TraceInfo{AccountUID: "a", Key: "i00112233-1-2", RunID: "r", RemoteHost: "2001:db8::1", Protocol: "imap", By: "ferry.example.com", At: fetched},
-			"X-Mailferry: account=a; key=i00112233-1-2\r\nX-Mailferry-Skip: none\r\n" +
+			"X-Mailferry: account=a; key=i00112233-1-2\r\nX-Mailferry-Skip: none\r\nX-Mailferry-Client: none\r\n" +
 				"Received: from [IPv6:2001:db8::1] by ferry.example.com with IMAP id r;\r\n" +
 				"\tMon, 23 Nov 2026 22:05:07 +0000\r\n",
 		},
 		{
 			route.TraceInfo{AccountUID: "a", Key: "c0", RemoteHost: "::ffff:192.0.2.1", At: fetched},
-			"X-Mailferry: account=a; key=c0\r\nX-Mailferry-Skip: none\r\nReceived: from [192.0.2.1] by mailferry; Mon, 23 Nov 2026 22:05:07 +0000\r\n",
+			"X-Mailferry: account=a; key=c0\r\nX-Mailferry-Skip: none\r\nX-Mailferry-Client: none\r\nReceived: from [192.0.2.1] by mailferry; Mon, 23 Nov 2026 22:05:07 +0000\r\n",
 		},
 		{
 			route.TraceInfo{AccountUID: "a", Key: "c0", SkipFilters: true, SkipAntispam: true, At: fetched},
-			"X-Mailferry: account=a; key=c0\r\nX-Mailferry-Skip: filters, antispam\r\nReceived: by mailferry; Mon, 23 Nov 2026 22:05:07 +0000\r\n",
+			"X-Mailferry: account=a; key=c0\r\nX-Mailferry-Skip: filters, antispam\r\nX-Mailferry-Client: none\r\nReceived: by mailferry; Mon, 23 Nov 2026 22:05:07 +0000\r\n",
 		},
 		{
 			route.TraceInfo{AccountUID: "a", Key: "c0", SkipAntispam: true, At: fetched},
-			"X-Mailferry: account=a; key=c0\r\nX-Mailferry-Skip: antispam\r\nReceived: by mailferry; Mon, 23 Nov 2026 22:05:07 +0000\r\n",
+			"X-Mailferry: account=a; key=c0\r\nX-Mailferry-Skip: antispam\r\nX-Mailferry-Client: none\r\nReceived: by mailferry; Mon, 23 Nov 2026 22:05:07 +0000\r\n",
 		},
 	}
 	for _, tt := range tests {
@@ -72,8 +72,8 @@ func FuzzTrace(f *testing.F) {
 			}
 		}
 		m, err := mail.ReadMessage(strings.NewReader(string(b) + "\r\n"))
-		if err != nil || len(m.Header) != 3 || len(m.Header["X-Mailferry-Skip"]) != 1 || len(m.Header["X-Mailferry"]) != 1 || len(m.Header["Received"]) != 1 {
-			t.Fatalf("%q is not three header lines: %v", b, err)
+		if err != nil || len(m.Header) != 4 || len(m.Header["X-Mailferry-Client"]) != 1 || len(m.Header["X-Mailferry-Skip"]) != 1 || len(m.Header["X-Mailferry"]) != 1 || len(m.Header["Received"]) != 1 {
+			t.Fatalf("%q is not four header lines: %v", b, err)
 		}
 		if mark := m.Header.Get("X-Mailferry"); strings.Count(mark, ";") != 1 || strings.Count(mark, "account=") < 1 {
 			t.Errorf("mark %q", mark)

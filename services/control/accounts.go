@@ -102,7 +102,8 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 	if err := a.Validate(); err != nil {
 		return errInvalid(err)
 	}
-	if a.TLS != account.Disable && !a.TLSAllowInvalid && !a.ForwardsToMailbox() {
+	tells := a.ClientAddress != "" && a.ClientAddress != account.ClientOff && len(a.Recipients.ReceivedBy) == 0
+	if a.TLS != account.Disable && !a.TLSAllowInvalid && !a.ForwardsToMailbox() && !tells {
 		return nil
 	}
 	set, err := s.Directory.Settings(ctx)
@@ -121,6 +122,9 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 	case a.ForwardsToMailbox() && d.MailboxDestination == "" && set.MailboxDestination == "":
 		return errField("forward_to", "is a mailbox path, and there is no mailbox destination that could hold it: "+
 			"'mailferry settings set mailbox_destination=imaps:HOST' or 'mailferry domain edit %s --mailbox-destination …'", a.Domain)
+	case tells && len(d.ReceivedBy) == 0:
+		return errField("client_address", "nobody says which hosts of the remote provider take mail from outside, and no other line is believed: "+
+			"name them with --recipients-received-by, or 'mailferry domain edit %s --received-by …'", a.Domain)
 	case a.TLSAllowInvalid && !d.AllowInvalidTLS:
 		return errField("tls_allow_invalid", "%s does not permit it ('mailferry domain edit %s --allow-invalid-tls'); "+
 			"pin the certificate's key or give its CA instead", a.Domain, a.Domain)

@@ -168,6 +168,9 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		{"push", func(r *mailferryv1.CreateAccountRequest) {
 			r.Account.Push, r.Account.Protocol = true, mailferryv1.Protocol_PROTOCOL_POP3
 		}},
+		{"client_address", func(r *mailferryv1.CreateAccountRequest) {
+			r.Account.ClientAddress = mailferryv1.ClientAddress_CLIENT_ADDRESS_AUTO
+		}},
 		{"password", func(r *mailferryv1.CreateAccountRequest) { r.Password = "" }},
 		{"password", func(r *mailferryv1.CreateAccountRequest) { r.Password = canary + "\r\nQUIT" }},
 	}

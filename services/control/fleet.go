@@ -100,6 +100,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		EgressPorts: string(d.EgressPorts), EgressProxy: d.EgressProxy, EgressSource: d.EgressSource,
 		MailboxDestination: d.MailboxDestination, Postmaster: d.Postmaster,
 		LocalDomains: d.LocalDomains, AliasDomains: d.AliasDomains, Rules: account.RulesProto(d.Rules),
+		ReceivedBy: d.ReceivedBy, ClientAddress: d.ClientAddress.Proto(),
 		DestinationUsername: d.Login.Username, MailboxDestinationUsername: d.MailboxLogin.Username,
 		WebhookUrl: d.WebhookURL, NotifyAdmin: d.NotifyAdmin,
 		Schedule:            account.ScheduleProto(d.Schedule),

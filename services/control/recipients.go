@@ -25,6 +25,10 @@ func mailOf(p *mailferryv1.Domain, d *directory.Domain) error {
 			return errField("alias_domains", "%s is local itself: an address of it cannot stand for another", name)
 		}
 	}
+	d.ReceivedBy, d.ClientAddress = p.GetReceivedBy(), account.ClientAddressFromProto(p.GetClientAddress())
+	if err := account.ValidateReceivedBy(d.ReceivedBy); err != nil {
+		return asField(err)
+	}
 	d.Rules = account.RulesFromProto(p.GetRules())
 	return asField(account.ValidateRules(d.Rules))
 }

@@ -42,7 +42,8 @@ func (s *Service) ExplainRoute(ctx context.Context, req *mailferryv1.ExplainRout
 		}
 	}
 	where := func(t account.Target) (string, error) { return s.Directory.DestinationFor(ctx, a.Domain, t) }
-	tenant := route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster}
+	tenant := route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster,
+		ReceivedBy: d.ReceivedBy, ClientAddress: d.ClientAddress}
 	r, err := route.Decide(a, m, tenant, where, note)
 	if err != nil {
 		out.Fault = fault.Proto(err)

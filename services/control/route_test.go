@@ -76,7 +76,8 @@ func TestDomainsMail(t *testing.T) {
 	h := newHouse(t)
 	for field, d := range map[string]*mailferryv1.Domain{
 		"local_domains": {LocalDomains: []string{"no domain"}}, "alias_domains": {AliasDomains: []string{"example.com"}},
-		"rules": {Rules: account.RulesProto([]account.Rule{{Name: "x", Discard: true}})},
+		"received_by": {ReceivedBy: []string{"mx\r\n"}},
+		"rules":       {Rules: account.RulesProto([]account.Rule{{Name: "x", Discard: true}})},
 	} {
 		d.Name = "example.com"
 		_, err := h.fleet.PutDomain(t.Context(), &mailferryv1.PutDomainRequest{Domain: d})
@@ -84,12 +85,14 @@ func TestDomainsMail(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	d := &mailferryv1.Domain{Name: "example.com", LocalDomains: []string{"Shop.example", "shop.example"}, AliasDomains: []string{"x.example"}}
+	d := &mailferryv1.Domain{Name: "example.com", LocalDomains: []string{"Shop.example", "shop.example"}, AliasDomains: []string{"x.example"},
+		ReceivedBy: []string{"mx*.isp.net"}, ClientAddress: mailferryv1.ClientAddress_CLIENT_ADDRESS_AUTO}
 	if _, err := h.fleet.PutDomain(t.Context(), &mailferryv1.PutDomainRequest{Domain: d}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := h.dir.Domain(t.Context(), "example.com")
-	if err != nil || len(got.LocalDomains) != 1 || got.LocalDomains[0] != "shop.example" || got.AliasDomains[0] != "x.example" {
+	if err != nil || len(got.LocalDomains) != 1 || got.LocalDomains[0] != "shop.example" || got.AliasDomains[0] != "x.example" ||
+		got.ReceivedBy[0] != "mx*.isp.net" || got.ClientAddress != account.ClientAuto {
 		t.Errorf("%+v, error %v", got, err)
 	}
 }

@@ -63,7 +63,8 @@ func (a *accounts) destination(ctx context.Context, acc account.Account, t accou
 func (a *accounts) tenant(ctx context.Context, acc account.Account) (route.Tenant, error) {
 	return cached(a, a.ten, acc.Domain, func(route.Tenant) bool { return true }, func() (route.Tenant, error) {
 		d, err := a.dir.DomainOrDefault(ctx, acc.Domain)
-		return route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster}, err
+		return route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster,
+			ReceivedBy: d.ReceivedBy, ClientAddress: d.ClientAddress}, err
 	})
 }
 

@@ -277,6 +277,9 @@ func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Rep
 		Trace: h.trace(ctx), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey(),
 		Date: h.p.GetFetchedAt().AsTime(), Flags: h.p.GetFlags(),
 	}
+	if by := h.route.ClientBy; by == account.ClientXCLIENT || by == account.ClientAuto {
+		m.Client = local.Client(h.route.Client)
+	}
 	if d := h.p.GetInternalDate(); d != nil {
 		m.Date = d.AsTime()
 	}
@@ -328,7 +331,12 @@ func (h *handover) spare(ctx context.Context) error {
 func (h *handover) trace(ctx context.Context) []byte {
 	p := h.p
 	acc, _ := h.account(ctx) // one that cannot be read skips nothing
+	var client route.Client
+	if by := h.route.ClientBy; by == account.ClientHeader || by == account.ClientAuto {
+		client = h.route.Client
+	}
 	return route.Trace(route.TraceInfo{
+		Client:      client,
 		SkipFilters: acc.SkipFilters, SkipAntispam: acc.SkipAntispam,
 		AccountUID: p.GetAccountUid(), Key: p.GetKey(), RunID: p.GetRunId(), RemoteHost: p.GetRemoteHost(),
 		Protocol: p.GetProtocol(), At: p.GetFetchedAt().AsTime(), By: h.d.cfg.Name,

@@ -27,6 +27,8 @@ type conn struct {
 	raw    net.Conn // beneath TLS
 	proto  Protocol
 	limits Timeouts
+	cfg    Config
+	client string // as XCLIENT told it last, "" for us
 	in     replyReader
 	out    []byte // not yet written; its capacity is outSize
 	chunk  []byte // for reading bodies
@@ -44,7 +46,7 @@ func connect(ctx context.Context, cfg Config, at Endpoint) (*conn, error) {
 	dialing, cancel := context.WithTimeout(ctx, cfg.Timeouts.Dial)
 	nc, err := cfg.Dial(dialing, at.Network, at.Address)
 	cancel()
-	cn := &conn{Conn: nc, raw: nc, proto: cfg.Protocol, limits: cfg.Timeouts}
+	cn := &conn{Conn: nc, raw: nc, proto: cfg.Protocol, limits: cfg.Timeouts, cfg: cfg}
 	if err != nil {
 		return nil, cn.failure(ctx, "connect", err)
 	}

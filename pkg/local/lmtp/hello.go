@@ -13,9 +13,9 @@ import (
 // extensions is what the server offers (RFC 5321 §4.1.1.1).
 type extensions struct {
 	pipelining, eightBit, size, utf8, startTLS bool
-	chunking, binary                           bool  // RFC 3030
-	maxSize                                    int64 // octets of a message, 0 for no fixed limit (RFC 1870 §4)
-	auth                                       []string
+	chunking, binary                           bool     // RFC 3030
+	maxSize                                    int64    // octets of a message, 0 for no fixed limit (RFC 1870 §4)
+	auth, client                               []string // mechanisms of AUTH, attributes of XCLIENT
 }
 
 // add notes the extension that a line of the answer to LHLO or EHLO names.
@@ -44,6 +44,8 @@ func (e *extensions) add(line []byte) {
 		e.binary = true
 	case "AUTH":
 		e.auth = words[1:]
+	case "XCLIENT":
+		e.client = words[1:]
 	}
 }
 

@@ -58,6 +58,9 @@ func (tx *transaction) run(ctx context.Context, cn *conn) error {
 	cn.broken = true
 	stop := context.AfterFunc(ctx, func() { _ = cn.raw.Close() })
 	defer stop()
+	if err := cn.introduce(ctx, tx.msg.Client); err != nil {
+		return err
+	}
 	if done, err := tx.atOnce(ctx, cn, stop); done {
 		return err
 	}

@@ -472,6 +472,67 @@ func (ReceivedMode) EnumDescriptor() ([]byte, []int) {
 	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{7}
 }
 
+// ClientAddress says how the destination learns which host gave a message to the remote server: the client that the
+// topmost Received field of a declared host names (Recipients.received_by, Domain.received_by).
+type ClientAddress int32
+
+const (
+	// Of an account: as its domain has it. Of a domain: off.
+	ClientAddress_CLIENT_ADDRESS_UNSPECIFIED ClientAddress = 0
+	ClientAddress_CLIENT_ADDRESS_OFF         ClientAddress = 1
+	// By the command XCLIENT, where the destination offers it.
+	ClientAddress_CLIENT_ADDRESS_XCLIENT ClientAddress = 2
+	// In the header field X-Mailferry-Client.
+	ClientAddress_CLIENT_ADDRESS_HEADER ClientAddress = 3
+	// By both.
+	ClientAddress_CLIENT_ADDRESS_AUTO ClientAddress = 4
+)
+
+// Enum value maps for ClientAddress.
+var (
+	ClientAddress_name = map[int32]string{
+		0: "CLIENT_ADDRESS_UNSPECIFIED",
+		1: "CLIENT_ADDRESS_OFF",
+		2: "CLIENT_ADDRESS_XCLIENT",
+		3: "CLIENT_ADDRESS_HEADER",
+		4: "CLIENT_ADDRESS_AUTO",
+	}
+	ClientAddress_value = map[string]int32{
+		"CLIENT_ADDRESS_UNSPECIFIED": 0,
+		"CLIENT_ADDRESS_OFF":         1,
+		"CLIENT_ADDRESS_XCLIENT":     2,
+		"CLIENT_ADDRESS_HEADER":      3,
+		"CLIENT_ADDRESS_AUTO":        4,
+	}
+)
+
+func (x ClientAddress) Enum() *ClientAddress {
+	p := new(ClientAddress)
+	*p = x
+	return p
+}
+
+func (x ClientAddress) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClientAddress) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailferry_v1_account_proto_enumTypes[8].Descriptor()
+}
+
+func (ClientAddress) Type() protoreflect.EnumType {
+	return &file_mailferry_v1_account_proto_enumTypes[8]
+}
+
+func (x ClientAddress) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClientAddress.Descriptor instead.
+func (ClientAddress) EnumDescriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{8}
+}
+
 // Recipients says how the recipients of a message are found in its header. The tiers are asked in the order of the
 // fields here, and the first that names a local address decides. Display names are never looked at.
 type Recipients struct {
@@ -917,6 +978,8 @@ type Account struct {
 	// header field X-Mailferry-Skip.
 	SkipFilters  bool `protobuf:"varint,83,opt,name=skip_filters,json=skipFilters,proto3" json:"skip_filters,omitempty"`
 	SkipAntispam bool `protobuf:"varint,84,opt,name=skip_antispam,json=skipAntispam,proto3" json:"skip_antispam,omitempty"`
+	// Unset: as the domain has it.
+	ClientAddress ClientAddress `protobuf:"varint,85,opt,name=client_address,json=clientAddress,proto3,enum=mailferry.v1.ClientAddress" json:"client_address,omitempty"`
 	// POP3: a message may also end with a dot glued to its last line, or on a line that ends in a bare LF, where the
 	// server then falls silent and answers NOOP. For servers that never send the proper end mark (Exchange 2000).
 	LenientDot bool `protobuf:"varint,50,opt,name=lenient_dot,json=lenientDot,proto3" json:"lenient_dot,omitempty"`
@@ -1156,6 +1219,13 @@ func (x *Account) GetSkipAntispam() bool {
 	return false
 }
 
+func (x *Account) GetClientAddress() ClientAddress {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ClientAddress_CLIENT_ADDRESS_UNSPECIFIED
+}
+
 func (x *Account) GetLenientDot() bool {
 	if x != nil {
 		return x.LenientDot
@@ -1373,6 +1443,10 @@ type Domain struct {
 	// The same of mailbox_destination.
 	MailboxDestinationUsername       string `protobuf:"bytes,23,opt,name=mailbox_destination_username,json=mailboxDestinationUsername,proto3" json:"mailbox_destination_username,omitempty"`
 	SealedMailboxDestinationPassword []byte `protobuf:"bytes,24,opt,name=sealed_mailbox_destination_password,json=sealedMailboxDestinationPassword,proto3" json:"sealed_mailbox_destination_password,omitempty"`
+	// Of its accounts that have none of their own.
+	ClientAddress ClientAddress `protobuf:"varint,26,opt,name=client_address,json=clientAddress,proto3,enum=mailferry.v1.ClientAddress" json:"client_address,omitempty"`
+	// Hosts that take mail from outside, as Recipients.received_by, for its accounts that name none. At most 100.
+	ReceivedBy []string `protobuf:"bytes,27,rep,name=received_by,json=receivedBy,proto3" json:"received_by,omitempty"`
 	// Who gets what every recipient refused for good; empty: the global one.
 	Postmaster string `protobuf:"bytes,48,opt,name=postmaster,proto3" json:"postmaster,omitempty"`
 	// Domains that are local for its accounts whose recipients are found in headers, besides itself: their addresses are
@@ -1514,6 +1588,20 @@ func (x *Domain) GetMailboxDestinationUsername() string {
 func (x *Domain) GetSealedMailboxDestinationPassword() []byte {
 	if x != nil {
 		return x.SealedMailboxDestinationPassword
+	}
+	return nil
+}
+
+func (x *Domain) GetClientAddress() ClientAddress {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ClientAddress_CLIENT_ADDRESS_UNSPECIFIED
+}
+
+func (x *Domain) GetReceivedBy() []string {
+	if x != nil {
+		return x.ReceivedBy
 	}
 	return nil
 }
@@ -1895,7 +1983,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\bcontinue\x18\r \x01(\bR\bcontinue\"A\n" +
 	"\bSchedule\x12\x18\n" +
 	"\aentries\x18\x01 \x03(\tR\aentries\x12\x1b\n" +
-	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xfe\r\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xc2\x0e\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -1921,7 +2009,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
 	"\brevision\x18\x12 \x01(\x04R\brevision\x12!\n" +
 	"\fskip_filters\x18S \x01(\bR\vskipFilters\x12#\n" +
-	"\rskip_antispam\x18T \x01(\bR\fskipAntispam\x12\x1f\n" +
+	"\rskip_antispam\x18T \x01(\bR\fskipAntispam\x12B\n" +
+	"\x0eclient_address\x18U \x01(\x0e2\x1b.mailferry.v1.ClientAddressR\rclientAddress\x12\x1f\n" +
 	"\vlenient_dot\x182 \x01(\bR\n" +
 	"lenientDot\x12\x19\n" +
 	"\btls_pins\x18\x14 \x03(\tR\atlsPins\x12\x15\n" +
@@ -1953,7 +2042,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
 	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
-	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xfc\a\n" +
+	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xe1\b\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -1969,7 +2058,10 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x1bsealed_destination_password\x18\x15 \x01(\fR\x19sealedDestinationPassword\x12/\n" +
 	"\x13mailbox_destination\x18\x16 \x01(\tR\x12mailboxDestination\x12@\n" +
 	"\x1cmailbox_destination_username\x18\x17 \x01(\tR\x1amailboxDestinationUsername\x12M\n" +
-	"#sealed_mailbox_destination_password\x18\x18 \x01(\fR sealedMailboxDestinationPassword\x12\x1e\n" +
+	"#sealed_mailbox_destination_password\x18\x18 \x01(\fR sealedMailboxDestinationPassword\x12B\n" +
+	"\x0eclient_address\x18\x1a \x01(\x0e2\x1b.mailferry.v1.ClientAddressR\rclientAddress\x12\x1f\n" +
+	"\vreceived_by\x18\x1b \x03(\tR\n" +
+	"receivedBy\x12\x1e\n" +
 	"\n" +
 	"postmaster\x180 \x01(\tR\n" +
 	"postmaster\x12#\n" +
@@ -2060,7 +2152,13 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x19RECEIVED_MODE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16RECEIVED_MODE_DECLARED\x10\x01\x12\x15\n" +
 	"\x11RECEIVED_MODE_OFF\x10\x02\x12\x17\n" +
-	"\x13RECEIVED_MODE_FIRST\x10\x03B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
+	"\x13RECEIVED_MODE_FIRST\x10\x03*\x97\x01\n" +
+	"\rClientAddress\x12\x1e\n" +
+	"\x1aCLIENT_ADDRESS_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12CLIENT_ADDRESS_OFF\x10\x01\x12\x1a\n" +
+	"\x16CLIENT_ADDRESS_XCLIENT\x10\x02\x12\x19\n" +
+	"\x15CLIENT_ADDRESS_HEADER\x10\x03\x12\x17\n" +
+	"\x13CLIENT_ADDRESS_AUTO\x10\x04B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
 
 var (
 	file_mailferry_v1_account_proto_rawDescOnce sync.Once
@@ -2074,7 +2172,7 @@ func file_mailferry_v1_account_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_account_proto_rawDescData
 }
 
-var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_mailferry_v1_account_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: mailferry.v1.Protocol
@@ -2085,44 +2183,47 @@ var file_mailferry_v1_account_proto_goTypes = []any{
 	(AuthMethod)(0),               // 5: mailferry.v1.AuthMethod
 	(RecipientMode)(0),            // 6: mailferry.v1.RecipientMode
 	(ReceivedMode)(0),             // 7: mailferry.v1.ReceivedMode
-	(*Recipients)(nil),            // 8: mailferry.v1.Recipients
-	(*Rewrite)(nil),               // 9: mailferry.v1.Rewrite
-	(*Rule)(nil),                  // 10: mailferry.v1.Rule
-	(*Schedule)(nil),              // 11: mailferry.v1.Schedule
-	(*Account)(nil),               // 12: mailferry.v1.Account
-	(*Domain)(nil),                // 13: mailferry.v1.Domain
-	(*Settings)(nil),              // 14: mailferry.v1.Settings
-	(*Collection)(nil),            // 15: mailferry.v1.Collection
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(ClientAddress)(0),            // 8: mailferry.v1.ClientAddress
+	(*Recipients)(nil),            // 9: mailferry.v1.Recipients
+	(*Rewrite)(nil),               // 10: mailferry.v1.Rewrite
+	(*Rule)(nil),                  // 11: mailferry.v1.Rule
+	(*Schedule)(nil),              // 12: mailferry.v1.Schedule
+	(*Account)(nil),               // 13: mailferry.v1.Account
+	(*Domain)(nil),                // 14: mailferry.v1.Domain
+	(*Settings)(nil),              // 15: mailferry.v1.Settings
+	(*Collection)(nil),            // 16: mailferry.v1.Collection
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_mailferry_v1_account_proto_depIdxs = []int32{
 	6,  // 0: mailferry.v1.Recipients.mode:type_name -> mailferry.v1.RecipientMode
 	7,  // 1: mailferry.v1.Recipients.received:type_name -> mailferry.v1.ReceivedMode
-	9,  // 2: mailferry.v1.Recipients.rewrites:type_name -> mailferry.v1.Rewrite
+	10, // 2: mailferry.v1.Recipients.rewrites:type_name -> mailferry.v1.Rewrite
 	0,  // 3: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
 	1,  // 4: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
-	16, // 5: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
+	17, // 5: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
 	2,  // 6: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
 	3,  // 7: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
-	17, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	17, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	5,  // 10: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
-	4,  // 11: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
-	8,  // 12: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
-	10, // 13: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
-	11, // 14: mailferry.v1.Account.schedule:type_name -> mailferry.v1.Schedule
-	10, // 15: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
-	11, // 16: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
-	16, // 17: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	11, // 18: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
-	17, // 19: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	17, // 20: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	18, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	18, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	8,  // 10: mailferry.v1.Account.client_address:type_name -> mailferry.v1.ClientAddress
+	5,  // 11: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
+	4,  // 12: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
+	9,  // 13: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
+	11, // 14: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
+	12, // 15: mailferry.v1.Account.schedule:type_name -> mailferry.v1.Schedule
+	8,  // 16: mailferry.v1.Domain.client_address:type_name -> mailferry.v1.ClientAddress
+	11, // 17: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
+	12, // 18: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
+	17, // 19: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	12, // 20: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
+	18, // 21: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	18, // 22: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }
@@ -2136,7 +2237,7 @@ func file_mailferry_v1_account_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_account_proto_rawDesc), len(file_mailferry_v1_account_proto_rawDesc)),
-			NumEnums:      8,
+			NumEnums:      9,
 			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,

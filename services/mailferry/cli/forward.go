@@ -36,5 +36,8 @@ func forwardOf(a *mailferryv1.Account) string {
 	if a.GetSkipAntispam() {
 		s += ", no anti-spam"
 	}
+	if by := account.ClientAddressFromProto(a.GetClientAddress()); by != "" {
+		s += ", client address: " + string(by)
+	}
 	return s
 }

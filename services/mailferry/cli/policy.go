@@ -20,6 +20,7 @@ type Policy struct {
 	Push              *bool   `negatable:"" group:"policy" help:"IMAP: wait for messages in INBOX (IDLE) where the server lets us, instead of polling on the schedule."`
 	SkipFilters       *bool   `negatable:"" group:"policy" help:"Ask the destination to run no filters over this mail, by a header field that it must know: see docs/destinations.md."`
 	SkipAntispam      *bool   `negatable:"" group:"policy" help:"The same for anti-spam."`
+	ClientAddress     *string `enum:"domain,off,xclient,header,auto" placeholder:"domain|off|xclient|header|auto" group:"policy" help:"Tell the destination, for anti-spam, which host gave a message to the remote server, as the topmost Received line of a host of --recipients-received-by has it: xclient, by XCLIENT where the destination offers it; header, in X-Mailferry-Client; auto, by both. Default: domain, as that has it (off)."`
 	NewestFirst       *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
 	MaxMessageSize    *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
 	Oversize          *string `enum:"skip,notice" placeholder:"skip" group:"policy" help:"What becomes of messages above --max-message-size: skip, or notice, a small message to the owner in their place. Neither is deleted at the remote server."`
@@ -41,6 +42,9 @@ func (p *Policy) apply(a *account.Account) {
 	change(&a.Push, p.Push)
 	change(&a.SkipFilters, p.SkipFilters)
 	change(&a.SkipAntispam, p.SkipAntispam)
+	if set(&a.ClientAddress, p.ClientAddress); a.ClientAddress == "domain" {
+		a.ClientAddress = ""
+	}
 	change(&a.NewestFirst, p.NewestFirst)
 	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
 	change(&a.Oversize, (*account.Oversize)(p.Oversize))

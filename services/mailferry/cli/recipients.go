@@ -101,13 +101,22 @@ func replace(list *[]string, named []string) {
 type DomainMail struct {
 	LocalDomains []string `sep:"," placeholder:"DOMAIN" help:"Domains that are local besides it, for accounts that find recipients in headers. Empty: none."`
 	AliasDomains []string `sep:"," placeholder:"DOMAIN" help:"Domains whose addresses stand for the same ones of this domain. Empty: none."`
+
+	ReceivedBy    []string `sep:"," placeholder:"HOST" help:"Hosts of the remote provider that take mail from outside, for accounts that name none (--recipients-received-by). Empty: none."`
+	ClientAddress *string  `enum:"off,xclient,header,auto" placeholder:"off|xclient|header|auto" help:"Whether and how its destination learns which host gave a message to the remote server, for accounts that do not say so themselves (--client-address)."`
 }
 
-func (m *DomainMail) named() bool { return m.LocalDomains != nil || m.AliasDomains != nil }
+func (m *DomainMail) named() bool {
+	return m.LocalDomains != nil || m.AliasDomains != nil || m.ReceivedBy != nil || m.ClientAddress != nil
+}
 
 func (m *DomainMail) apply(d *mailferryv1.Domain) {
 	replace(&d.LocalDomains, m.LocalDomains)
 	replace(&d.AliasDomains, m.AliasDomains)
+	replace(&d.ReceivedBy, m.ReceivedBy)
+	if m.ClientAddress != nil {
+		d.ClientAddress = account.ClientAddress(*m.ClientAddress).Proto()
+	}
 }
 
 // recipientsOf says who gets the mail of an account, "" if Forward to gets all of it.
@@ -162,6 +171,12 @@ func mailOf(d *mailferryv1.Domain) string {
 	}
 	if l := d.GetAliasDomains(); len(l) > 0 {
 		out += ", aliases: " + strings.Join(l, " ")
+	}
+	if l := d.GetReceivedBy(); len(l) > 0 {
+		out += ", takes mail at " + strings.Join(l, " ")
+	}
+	if by := account.ClientAddressFromProto(d.GetClientAddress()); by != "" {
+		out += ", client address: " + string(by)
 	}
 	if n := len(d.GetRules()); n > 0 {
 		out += ", " + count(int64(n), "rule")
