@@ -33,8 +33,7 @@ type queue struct{ calls []*call }
 // call is what one message asks, and what became of it.
 type call struct {
 	args  []any
-	lead  chan []*call // the batch that this call's goroutine is to send
-	done  chan struct{}
+	turn  chan []*call // brings the batch that this call's goroutine is to send; closed when there is an answer
 	reply []any
 	err   error
 }
@@ -56,30 +55,32 @@ func (t *together) do(ctx context.Context, at line, args ...any) ([]any, error) 
 	if ctx.Err() != nil {
 		return nil, redisError(ctx, "ledger "+t.name, ctx.Err())
 	}
-	c := &call{args: args, lead: make(chan []*call, 1), done: make(chan struct{})}
+	c := &call{args: args, turn: make(chan []*call, 1)}
 	t.mu.Lock()
 	if q, ok := t.lines[at]; ok {
 		q.calls = append(q.calls, c)
 	} else {
 		t.lines[at] = &queue{}
-		c.lead <- []*call{c}
+		c.turn <- []*call{c}
 	}
 	t.mu.Unlock()
 	select {
-	case batch := <-c.lead:
-		t.send(ctx, at, batch)
-	case <-c.done:
+	case batch := <-c.turn:
+		t.lead(ctx, at, batch)
 	case <-ctx.Done():
 		if t.leave(at, c) {
 			return nil, redisError(ctx, "ledger "+t.name, ctx.Err())
 		}
-		select {
-		case batch := <-c.lead:
-			t.send(ctx, at, batch)
-		case <-c.done:
-		}
+		t.lead(ctx, at, <-c.turn)
 	}
 	return c.reply, c.err
+}
+
+// lead sends a batch, unless there is none: the answer is there then.
+func (t *together) lead(ctx context.Context, at line, batch []*call) {
+	if batch != nil {
+		t.send(ctx, at, batch)
+	}
 }
 
 // leave takes back a call that is not on its way yet.
@@ -117,7 +118,7 @@ func (t *together) send(ctx context.Context, at line, batch []*call) {
 		default:
 			c.reply = list(reply, 1+i)
 		}
-		close(c.done)
+		close(c.turn)
 	}
 	if t.l.cfg.Gather > 0 {
 		time.AfterFunc(t.l.cfg.Gather, func() { t.next(at) })
@@ -138,5 +139,5 @@ func (t *together) next(at line) {
 	n := min(len(q.calls), maxTogether)
 	next := slices.Clone(q.calls[:n])
 	q.calls = slices.Delete(q.calls, 0, n)
-	next[0].lead <- next
+	next[0].turn <- next
 }

@@ -4,7 +4,7 @@
 local function load(meta, index, tail, sets, states)
   local m = redis.call('HMGET', meta, 'epoch', 'key', 'moved', 'gone', 'buckets', 'entries', 'skipped')
   return {
-    meta = meta, index = index, tail = tail, sets = sets, states = states,
+    meta = meta, index = index, tail = tail, sets = sets, states = states, read = {},
     epoch = m[1], key = m[2], moved = m[3], gone = m[4],
     n = tonumber(m[5] or 0), entries = tonumber(m[6] or 0), skipped = tonumber(m[7] or 0),
   }

@@ -74,9 +74,25 @@ local function join(ix)
   ix.n = last
 end
 
+-- read returns a field of the UID sets; a script asks once for it.
+local function read(ix, field)
+  local s = ix.read[field]
+  if s == nil then
+    s = redis.call('HGET', ix.sets, field)
+    ix.read[field] = s
+  end
+  return s
+end
+
+-- begin_set makes a set of no UIDs.
+local function begin_set(ix, field, validity)
+  ix.read[field] = string.format('%.0f;', validity)
+  redis.call('HSET', ix.sets, field, ix.read[field])
+end
+
 -- set returns the UID set of a field under that UIDVALIDITY, and where its first range starts; or nil.
 local function set(ix, field, validity)
-  local s = redis.call('HGET', ix.sets, field)
+  local s = read(ix, field)
   if not s then return nil end
   local v, p = string.match(s, '^(%d+);()')
   if tonumber(v) ~= validity then return nil end
@@ -91,8 +107,9 @@ local function open_set(raw)
   opened[box] = true
   local name, validity = string.sub(raw, 1, 4), struct.unpack('>I4', raw, 5)
   if not set(ix, 'c' .. name, validity) then
-    redis.call('HSET', KEYS[4], 'c' .. name, string.format('%.0f;', validity))
-    redis.call('HDEL', KEYS[4], 's' .. name)
+    begin_set(ix, 'c' .. name, validity)
+    redis.call('HDEL', ix.sets, 's' .. name)
+    ix.read['s' .. name] = false
   end
 end
 
@@ -133,21 +150,24 @@ end
 -- fold_sets puts IMAP entries into their sets; those of another UIDVALIDITY are dropped. A set that is
 -- not there yet is opened with the greatest UIDVALIDITY.
 local function fold_sets(ix, list)
-  local top = {}
+  local top, changed = {}, {}
   for _, e in ipairs(list) do top[e.box] = math.max(top[e.box] or 0, e.validity) end
   for box, validity in pairs(top) do
-    redis.call('HSETNX', ix.sets, 'c' .. box, string.format('%.0f;', validity))
+    if not read(ix, 'c' .. box) then begin_set(ix, 'c' .. box, validity) end
   end
   for _, e in ipairs(list) do
     if set(ix, 'c' .. e.box, e.validity) then
-      local s, p = set(ix, e.color .. e.box, e.validity)
+      local field = e.color .. e.box
+      local s, p = set(ix, field, e.validity)
       if not s then
         s = string.format('%.0f;', e.validity)
         p = #s + 1
       end
-      redis.call('HSET', ix.sets, e.color .. e.box, insert(s, p, e.uid))
+      ix.read[field] = insert(s, p, e.uid)
+      changed[field] = true
     end
   end
+  for field in pairs(changed) do redis.call('HSET', ix.sets, field, ix.read[field]) end
 end
 
 -- fold moves the whole tail into buckets and sets; the tail is gone in the same script.
