@@ -1,6 +1,7 @@
 package transit
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -64,6 +65,9 @@ func (a *acks) receive(m *nats.Msg) {
 
 // readAck reads a PubAck.
 func readAck(data []byte) (uint64, error) {
+	if seq, ok := plainAck(data); ok {
+		return seq, nil
+	}
 	var ack struct {
 		apiResponse
 		Stream string `json:"stream"`
@@ -76,4 +80,16 @@ func readAck(data []byte) (uint64, error) {
 		return 0, refusal(ack.Error)
 	}
 	return ack.Seq, nil
+}
+
+// plainAck reads a PubAck that says stream and sequence and nothing else, which is what nearly all say.
+func plainAck(data []byte) (uint64, bool) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`))
+	stream, rest, quoted := bytes.Cut(rest, []byte(`","seq":`))
+	digits, closed := bytes.CutSuffix(rest, []byte("}"))
+	if !ok || !quoted || !closed || len(stream) == 0 || bytes.IndexByte(stream, '"') >= 0 {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(string(digits), 10, 64)
+	return seq, err == nil
 }

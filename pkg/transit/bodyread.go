@@ -23,28 +23,23 @@ const (
 
 // OpenBody returns the body of a message, inline or not, as [Parcel.Open] does.
 func (t *Transit) OpenBody(ctx context.Context, m *Message) (io.ReadCloser, error) {
-	v := &verifier{size: m.GetSize(), digest: m.GetDigest(), h: sha256.New()}
-	sealed := len(m.GetBodyKey()) > 0
-	if sealed && t.cfg.Bodies == nil {
-		return nil, fault.Errorf(fault.Internal, "transit open body", "the body is sealed, and there is no key file")
-	}
 	if m.GetObject() == "" {
-		inline := m.GetInline()
-		if sealed {
-			var err error
-			if inline, err = t.cfg.Bodies.Open(inline, m.GetBodyKey(), sealContext(m)); err != nil {
-				return nil, unsealed(err)
-			}
+		inline, err := t.openInline(m)
+		if err != nil {
+			return nil, err
 		}
-		v.r, v.c = bytes.NewReader(inline), io.NopCloser(nil)
-		return v, nil
+		return verified(m, inline), nil
+	}
+	sealed, err := t.isSealed(m)
+	if err != nil {
+		return nil, err
 	}
 	d, err := t.newDirectReader(bodiesStream)
 	if err != nil {
 		return nil, failure("transit open body", err)
 	}
 	r := &bodyReader{ctx: ctx, direct: d, subject: chunkSubject(m.GetObject()), left: m.GetSize(), next: 1}
-	v.r, v.c = r, r
+	v := &verifier{r: r, c: r, size: m.GetSize(), digest: m.GetDigest(), h: sha256.New()}
 	if sealed {
 		r.left = vault.StreamSize(m.GetSize())
 	}
@@ -56,6 +51,30 @@ func (t *Transit) OpenBody(ctx context.Context, m *Message) (io.ReadCloser, erro
 		return nil, unsealed(err)
 	}
 	return v, nil
+}
+
+// isSealed says whether the body of a message is; the key file must be there then.
+func (t *Transit) isSealed(m *Message) (bool, error) {
+	sealed := len(m.GetBodyKey()) > 0
+	if sealed && t.cfg.Bodies == nil {
+		return false, fault.Errorf(fault.Internal, "transit open body", "the body is sealed, and there is no key file")
+	}
+	return sealed, nil
+}
+
+// openInline returns an inline body as it was before it was sealed.
+func (t *Transit) openInline(m *Message) ([]byte, error) {
+	sealed, err := t.isSealed(m)
+	if err != nil || !sealed {
+		return m.GetInline(), err
+	}
+	inline, err := t.cfg.Bodies.Open(m.GetInline(), m.GetBodyKey(), sealContext(m))
+	return inline, unsealed(err)
+}
+
+// verified reads an inline body and looks whether it is the one that was sent.
+func verified(m *Message, inline []byte) *verifier {
+	return &verifier{r: bytes.NewReader(inline), c: io.NopCloser(nil), size: m.GetSize(), digest: m.GetDigest(), h: sha256.New()}
 }
 
 // unsealed tells a body that was altered, which can be fetched again, from one whose key is missing.

@@ -2,6 +2,8 @@ package transit
 
 import (
 	"bytes"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,4 +140,23 @@ func FuzzReadAck(f *testing.F) {
 			t.Fatal(seq, err)
 		}
 	})
+}
+
+// An answer that is read without a JSON parser says the same as with one.
+func TestPlainAck(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{
+		`{"stream":"TRANSIT","seq":18446744073709551615}`, `{"stream":"T","seq":0}`, `{"stream":"TRANSIT","seq":1,"duplicate":true}`,
+		`{"stream":"T","domain":"d","seq":1}`, `{"stream":"","seq":1}`, `{"stream":"T","seq":-1}`, `{"stream":"T","seq":1} `, `{"stream":"a\"b","seq":1}`,
+		`{"error":{"code":400,"err_code":10077,"description":"x"},"stream":"T","seq":0}`, `{"stream":"T","seq":}`, ``, `{}`,
+	} {
+		seq, ok := plainAck([]byte(s))
+		var want struct{ Seq uint64 }
+		if err := json.Unmarshal([]byte(s), &want); ok && (err != nil || seq != want.Seq) {
+			t.Errorf("%s: %d, want %d, %v", s, seq, want.Seq, err)
+		}
+		if plain := strings.HasPrefix(s, `{"stream":"T`) && strings.HasSuffix(s, "5}") || s == `{"stream":"T","seq":0}`; ok != plain {
+			t.Errorf("%s: plain: %v", s, ok)
+		}
+	}
 }

@@ -35,6 +35,9 @@ type Parcel struct {
 	reply   string
 	arrived time.Time
 
+	inline []byte // the inline body, unsealed, once opened says so
+	opened bool
+
 	mu      sync.Mutex
 	settled bool
 	beat    *time.Timer // tells NATS that the message is worked on; nil: nothing does
@@ -59,7 +62,45 @@ func (p *Parcel) Open(ctx context.Context) (io.ReadCloser, error) {
 	if p.Err != nil {
 		return nil, p.Err
 	}
-	return p.t.OpenBody(ctx, p.Message)
+	if p.GetObject() != "" {
+		return p.t.OpenBody(ctx, p.Message)
+	}
+	if err := p.unseal(); err != nil {
+		return nil, err
+	}
+	return verified(p.Message, p.inline), nil
+}
+
+// Head returns the first octets of the body, at most that many. They must not be changed, and nobody has looked yet
+// whether the body is the one that was sent.
+func (p *Parcel) Head(ctx context.Context, most int) ([]byte, error) {
+	if p.Err == nil && p.GetObject() == "" {
+		if err := p.unseal(); err != nil {
+			return nil, err
+		}
+		return p.inline[:min(most, len(p.inline)):len(p.inline)], nil
+	}
+	body, err := p.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	head := make([]byte, min(max(p.GetSize(), 0), int64(most)))
+	n, err := io.ReadFull(body, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return head[:n], nil
+}
+
+// unseal opens an inline body once.
+func (p *Parcel) unseal() error {
+	if p.opened {
+		return nil
+	}
+	inline, err := p.t.openInline(p.Message)
+	p.inline, p.opened = inline, err == nil
+	return err
 }
 
 // Keep tells NATS every third of AckWait that the message is worked on, until it is settled or ctx

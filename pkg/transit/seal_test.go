@@ -49,6 +49,9 @@ func TestBodiesRestSealed(t *testing.T) {
 		if got := h.body(p); !bytes.Equal(got, canary(size)) || p.GetSize() != int64(size) {
 			t.Fatalf("%d octets: read %d", size, len(got))
 		}
+		if head, err := p.Head(h.ctx, 1000); err != nil || !bytes.Equal(head, canary(size)[:min(size, 1000)]) {
+			t.Fatalf("%d octets: head of %d, %v", size, len(head), err)
+		}
 		h.bury(&mailferryv1.DeadLetter{Message: p.Message})
 		if bytes.Contains(h.stored(), []byte("canary")) {
 			t.Fatalf("%d octets: the content lies open", size)
@@ -120,6 +123,9 @@ func TestOpenBodiesOfAnOlderVersion(t *testing.T) {
 		p := h.next(in)
 		if got := h.body(p); !bytes.Equal(got, canary(size)) {
 			t.Fatalf("%d octets: read %d", size, len(got))
+		}
+		if head, err := p.Head(h.ctx, 1000); err != nil || !bytes.Equal(head, canary(size)[:min(size, 1000)]) {
+			t.Fatalf("%d octets: head of %d, %v", size, len(head), err)
 		}
 		h.bury(&mailferryv1.DeadLetter{Message: p.Message})
 		e, err := h.GetDead(h.ctx, fmt.Sprint("acc/p", i))

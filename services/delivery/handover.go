@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"time"
@@ -166,7 +165,7 @@ func (h *handover) decide(ctx context.Context) error {
 	if h.p.GetNotice() { // of us to the owner: nothing that was said of their mail is about it
 		acc.Recipients, acc.Rules, tenant.Rules = account.Recipients{}, nil, nil
 	}
-	header, err := h.header(ctx)
+	header, err := h.p.Head(ctx, maxHeader)
 	if err != nil {
 		return err
 	}
@@ -233,20 +232,6 @@ func (h *handover) fall(ctx context.Context) bool {
 
 // maxHeader is how much of a message is looked at for its header.
 const maxHeader = 64 << 10
-
-func (h *handover) header(ctx context.Context) ([]byte, error) {
-	body, err := h.p.Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = body.Close() }()
-	head := make([]byte, min(max(h.p.GetSize(), 0), maxHeader))
-	n, err := io.ReadFull(body, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return head[:n], nil
-}
 
 // send is step 3. The lease is renewed while it lasts; a lease that is lost ends it before the last octets.
 func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Reply, err error) {
