@@ -8,6 +8,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -84,7 +85,7 @@ const maxHeader = 256 << 10
 type digest struct {
 	r                       *bufio.Reader
 	h                       hash.Hash
-	line, field             []byte // the line read last; the field so far, unfolded
+	line, field             []byte // a line that the reader's buffer does not hold; the field so far, unfolded
 	received, odd, complete bool
 	id                      bool // a Message-ID
 }
@@ -115,18 +116,18 @@ func (d *digest) named() bool { return d.complete && d.received && !d.odd }
 // header digests the fields up to the first empty line, or to maxHeader.
 func (d *digest) header() error {
 	for n := 0; n <= maxHeader; {
-		err := d.readLine(maxHeader - n)
+		line, err := d.readLine(maxHeader - n)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		first := n == 0
-		n += len(d.line)
-		text := bytes.TrimRight(d.line, "\r\n")
+		n += len(line)
+		text := withoutEnd(line)
 		if len(text) == 0 && err == nil {
 			d.complete = true
 			break
 		}
-		if bytes.IndexAny(text, " \t") != 0 {
+		if len(text) == 0 || text[0] != ' ' && text[0] != '\t' {
 			d.flush()
 		}
 		if !first || !bytes.HasPrefix(text, []byte("From ")) {
@@ -140,19 +141,30 @@ func (d *digest) header() error {
 	return nil
 }
 
-// readLine reads a line with its end, or the first octets of one that has more than room.
-func (d *digest) readLine(room int) error {
-	d.line = d.line[:0]
-	for {
-		b, err := d.r.ReadSlice('\n')
+// readLine returns a line with its end, or the first octets of one that has more than room; it is valid until the next
+// call.
+func (d *digest) readLine(room int) ([]byte, error) {
+	b, err := d.r.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return b, err
+	}
+	d.line = append(d.line[:0], b...)
+	for len(d.line) <= room {
+		b, err = d.r.ReadSlice('\n')
 		d.line = append(d.line, b...)
 		if !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-		if len(d.line) > room {
-			return nil
+			return d.line, err
 		}
 	}
+	return d.line, nil
+}
+
+// withoutEnd is a line without the CR and LF that it ends with.
+func withoutEnd(line []byte) []byte {
+	for n := len(line); n > 0 && (line[n-1] == '\n' || line[n-1] == '\r'); n = len(line) {
+		line = line[:n-1]
+	}
+	return line
 }
 
 // flush digests the field that has been read.
@@ -163,7 +175,7 @@ func (d *digest) flush() {
 	name, value, ok := bytes.Cut(d.field, []byte(":"))
 	defer func() { d.field = d.field[:0] }()
 	name = lower(bytes.TrimRight(name, " \t"))
-	if !ok || len(name) == 0 || bytes.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	if !ok || len(name) == 0 || slices.ContainsFunc(name, func(c byte) bool { return c <= ' ' || c > '~' }) {
 		d.odd = true
 	} else if volatile(name) {
 		return

@@ -2,6 +2,7 @@ package route
 
 import (
 	"bytes"
+	"iter"
 	"strings"
 )
 
@@ -11,23 +12,31 @@ type field struct {
 	hop         int    // how many Received fields stand above it
 }
 
-// parseFields returns the fields of the header block that data begins with, in their order. What is no field ends the
-// block, but for an mbox line at its start.
+// eachField yields names and values, folds included, of the fields of the header block that data begins with, in their
+// order. What is no field ends the block, but for an mbox line at its start.
+func eachField(data []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		rest := data[:min(len(data), maxHeader)]
+		for first := true; len(rest) > 0; first = false {
+			var raw []byte
+			raw, rest = cutField(rest)
+			if first && (bytes.HasPrefix(raw, []byte("From ")) || bytes.HasPrefix(raw, []byte(">From "))) {
+				continue
+			}
+			name, value, ok := bytes.Cut(raw, []byte(":"))
+			name = bytes.TrimRight(name, " \t")
+			if !ok || !isFieldName(name) || !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
+// parseFields returns the fields of the header block that data begins with, as eachField has them.
 func parseFields(data []byte) []field {
-	data = data[:min(len(data), maxHeader)]
 	var out []field
 	hop := 0
-	for first := true; len(data) > 0; first = false {
-		var raw []byte
-		raw, data = cutField(data)
-		name, value, ok := bytes.Cut(raw, []byte(":"))
-		name = bytes.TrimRight(name, " \t")
-		if first && (bytes.HasPrefix(raw, []byte("From ")) || bytes.HasPrefix(raw, []byte(">From "))) {
-			continue
-		}
-		if !ok || !isFieldName(name) {
-			return out
-		}
+	for name, value := range eachField(data) {
 		f := field{name: string(name), value: unfold(value), hop: hop}
 		out = append(out, f)
 		if f.is("Received") {

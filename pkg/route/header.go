@@ -20,17 +20,8 @@ const maxPath = 254
 // if there is none, if it is the null one, or if it is not an address that can stand in an envelope. Lines
 // may end with CRLF or LF. What is no header field ends the block, but for an mbox line at its start.
 func ReturnPath(data []byte) string {
-	data = data[:min(len(data), maxHeader)]
-	for first := true; len(data) > 0; first = false {
-		var field []byte
-		field, data = cutField(data)
-		name, value, ok := bytes.Cut(field, []byte(":"))
-		switch {
-		case first && bytes.HasPrefix(field, []byte("From ")), first && bytes.HasPrefix(field, []byte(">From ")):
-			continue
-		case !ok || !isFieldName(bytes.TrimRight(name, " \t")):
-			return ""
-		case strings.EqualFold(string(bytes.TrimRight(name, " \t")), "Return-Path"):
+	for name, value := range eachField(data) {
+		if bytes.EqualFold(name, []byte("Return-Path")) {
 			return parsePath(value)
 		}
 	}

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -14,11 +15,11 @@ const maxReceived = 100
 // has more than 100 Received fields (RFC 5321 §6.3). What a destination gave back is not given to it again.
 func Loop(a account.Account, header []byte) error {
 	received := 0
-	for _, f := range parseFields(header) {
+	for name, value := range eachField(header) {
 		switch {
-		case f.is("Received"):
+		case bytes.EqualFold(name, []byte("Received")):
 			received++
-		case f.is("X-Mailferry") && ours(f.value, a.UID):
+		case bytes.EqualFold(name, []byte("X-Mailferry")) && ours(unfold(value), a.UID):
 			return fault.Errorf(fault.Policy, "loop", "the message was collected for this account before and came back to its remote mailbox: "+
 				"does its destination forward there?")
 		}
