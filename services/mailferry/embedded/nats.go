@@ -65,6 +65,7 @@ func natsOptions(cfg NATSConfig) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: "mailferry-up", JetStream: true, StoreDir: cfg.Dir, SyncInterval: time.Second,
 		MaxPayload: cfg.MaxPayload, NoSigs: true, DontListen: cfg.Listen == "",
+		NoSublistCache: true, // a subject is that of one message, mostly: what was matched once is not asked again
 	}
 	if opts.MaxPayload == 0 {
 		opts.MaxPayload = server.MAX_PAYLOAD_SIZE
