@@ -29,6 +29,9 @@ type Message struct {
 	Size int64
 	// ID is the same on every copy of this message, unique among all; safe in a file name.
 	ID string
+	// Repeat says that an earlier hand-over of this message may have been accepted: a destination that can tell looks
+	// whether it was.
+	Repeat bool
 	// Date is when the message was received first, and Flags are its IMAP flags (RFC 9051 §2.3.2): for a Mailbox.
 	Date  time.Time
 	Flags []string

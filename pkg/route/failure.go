@@ -27,7 +27,9 @@ func (r *Route) Fail(at time.Time, kind, reason string) {
 }
 
 // History returns a route that knows the failures of r and nothing else: where the message goes is still to be decided.
-func (r Route) History() Route { return Route{Failures: r.Failures, Failed: r.Failed} }
+func (r Route) History() Route {
+	return Route{Failures: r.Failures, Failed: r.Failed, Uncertain: r.Uncertain}
+}
 
 // Undecided says that the route knows no more than its history.
 func (r Route) Undecided() bool { return len(r.Legs) == 0 && r.Discarded == "" }

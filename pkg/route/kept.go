@@ -24,6 +24,7 @@ type kept struct {
 	Failed      int       `json:"n,omitempty"`
 	Client      *Client   `json:"c,omitempty"`
 	ClientBy    string    `json:"k,omitempty"`
+	Uncertain   bool      `json:"u,omitempty"`
 }
 
 type keptLeg struct {
@@ -35,7 +36,7 @@ type keptLeg struct {
 // MarshalJSON returns the short form.
 func (r Route) MarshalJSON() ([]byte, error) {
 	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason, Tier: r.Tier, Field: r.Field,
-		Failures: r.Failures, Failed: r.Failed}
+		Failures: r.Failures, Failed: r.Failed, Uncertain: r.Uncertain}
 	if r.Client.Known() {
 		k.Client, k.ClientBy = &r.Client, string(r.ClientBy)
 	}
@@ -55,7 +56,7 @@ func (r *Route) UnmarshalJSON(b []byte) error {
 		k.Legs = append(k.Legs, keptLeg{To: k.To, Destination: k.Destination})
 	}
 	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason, Tier: k.Tier, Field: k.Field,
-		Failures: k.Failures, Failed: k.Failed}
+		Failures: k.Failures, Failed: k.Failed, Uncertain: k.Uncertain}
 	if k.Client != nil && k.Client.Known() {
 		out.Client, out.ClientBy = *k.Client, account.ClientAddress(k.ClientBy)
 	}
@@ -65,7 +66,7 @@ func (r *Route) UnmarshalJSON(b []byte) error {
 		}
 		out.Legs = append(out.Legs, Leg{Destination: l.Destination, To: l.To, Mailbox: l.Mailbox})
 	}
-	if len(out.Legs) == 0 && out.Failed == 0 {
+	if len(out.Legs) == 0 && out.Failed == 0 && !out.Uncertain {
 		return errors.New("a route without legs")
 	}
 	*r = out

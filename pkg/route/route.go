@@ -37,6 +37,8 @@ type Route struct {
 	// Failures are attempts that failed for now, the first one and the last ones, and Failed counts all.
 	Failures []Failure
 	Failed   int
+	// Uncertain says that a destination may have accepted the message without our knowing.
+	Uncertain bool
 	// Discarded is the rule that dropped the message; there are no legs then. "" for none.
 	Discarded string
 }

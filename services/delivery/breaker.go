@@ -42,7 +42,7 @@ func newBreaker(cfg Config) *breaker {
 // opens is how many failures in a row open a breaker.
 const opens = 3
 
-// errBlocked says that a hand-over was not tried.
+// errBlocked says that a hand-over was not tried. Its cause is another's: it is told, and not what became of this one.
 type errBlocked struct {
 	wait  time.Duration
 	cause error
@@ -54,8 +54,6 @@ func (e *errBlocked) Error() string {
 	}
 	return "the destination is too slow for more messages at once"
 }
-
-func (e *errBlocked) Unwrap() error { return e.cause }
 
 func blocked(wait time.Duration, cause error) error {
 	return fault.New(fault.DestinationTemporary, "deliver", &errBlocked{max(wait, 100*time.Millisecond), cause})

@@ -36,9 +36,11 @@ func (h *handover) note(ctx context.Context, leg route.Leg, replies []local.Repl
 	}
 	switch {
 	case local.Uncertain(err):
-		// The answer was lost. To try again may make a second copy; not to try may lose the message.
+		// The answer was lost. To try again may make a second copy, where the destination cannot tell; not to try may
+		// lose the message.
+		h.route.Uncertain = true
 		h.d.metrics.uncertain.Inc()
-		h.log.Warn("the destination's answer was lost; the message is handed over again and may arrive twice", zap.Error(err))
+		h.log.Warn("the destination's answer was lost; the message is handed over again", zap.Error(err))
 		h.soft = err
 	case fault.KindOf(err) == fault.DestinationRejected: // hung up after a refusal for good
 		for _, to := range leg.To {
@@ -182,9 +184,13 @@ func (h *handover) reject(ctx context.Context, err error) {
 	}
 	killpoint.Reach("delivery.buried")
 	h.d.metrics.outcome("dead")
-	if h.kept || len(h.taken.Route) > 0 { // a retry asks anew where it goes, for those who have not got it
+	if h.kept || len(h.taken.Route) > 0 || h.repeat() { // a retry asks anew where it goes, for those who have not got it
+		anew := []byte{}
+		if h.repeat() {
+			anew, _ = json.Marshal(route.Route{Uncertain: true})
+		}
 		h.insist(ctx, "record", func(ctx context.Context) error {
-			return h.d.Ledger.Record(ctx, h.lease, []byte{}, slices.Sorted(maps.Keys(h.served)))
+			return h.d.Ledger.Record(ctx, h.lease, anew, slices.Sorted(maps.Keys(h.served)))
 		})
 	}
 	if perr := h.d.Ledger.Park(ctx, h.lease); perr != nil {

@@ -79,6 +79,7 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 		h.giveUpFor(ctx, err)
 		return
 	}
+	h.route.Uncertain = h.repeat() // also where the mark ends
 	killpoint.Reach("delivery.routed")
 	for {
 		leg, ok := h.next(ctx)
@@ -174,7 +175,7 @@ func (h *handover) decide(ctx context.Context) error {
 	}
 	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox()}
 	h.route, err = route.Decide(acc, m, tenant, h.where(ctx, acc), nil)
-	h.route.Failures, h.route.Failed = past.Failures, past.Failed
+	h.route.Failures, h.route.Failed, h.route.Uncertain = past.Failures, past.Failed, past.Uncertain
 	return err
 }
 
@@ -260,7 +261,7 @@ func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Rep
 	}()
 	m := local.Message{
 		Trace: h.trace(ctx), Body: body, Size: h.p.GetSize(), ID: h.p.GetAccountUid() + "." + h.p.GetKey(),
-		Date: h.p.GetFetchedAt().AsTime(), Flags: h.p.GetFlags(),
+		Date: h.p.GetFetchedAt().AsTime(), Flags: h.p.GetFlags(), Repeat: h.repeat(),
 	}
 	if by := h.route.ClientBy; by == account.ClientXCLIENT || by == account.ClientAuto {
 		m.Client = local.Client(h.route.Client)
@@ -277,6 +278,10 @@ func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Rep
 		return h.spare(ctx)
 	})
 }
+
+// repeat says that an earlier attempt may have been accepted without its being recorded: its answer was lost, it never
+// came to an end, or its index was lost.
+func (h *handover) repeat() bool { return h.route.Uncertain || h.taken.Attempts > 1 || h.taken.Adopted }
 
 // renew keeps the lease and cancels with the cause when it is lost, until the function it returns was called.
 func (h *handover) renew(ctx context.Context, cancel context.CancelCauseFunc) (rest func()) {

@@ -23,6 +23,8 @@ func (h *handover) later(ctx context.Context, err error) {
 	tried := !errors.As(err, &shut)
 	if tried {
 		h.route.Fail(time.Now(), fault.KindOf(err).String(), strings.TrimPrefix(err.Error(), "deliver: "))
+	}
+	if tried || h.route.Uncertain {
 		h.remember(ctx)
 	}
 	full := fault.KindOf(err) == fault.DestinationQuota

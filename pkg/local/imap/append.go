@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,27 +15,38 @@ const (
 	maxKeyword  = 100
 )
 
-// begin is steps 1 and 2 for one user. A server may have given up a connection that was kept: then it is made anew.
+// begin is steps 1 to 3 for one user. A server may have given up a connection that was kept: then it is made anew.
 func (b *box) begin(ctx context.Context, p *pool, d *delivery) (err error) {
 	if b.cn, err = p.take(ctx, b.user); err != nil {
 		return err
 	}
-	err = b.ask(ctx, d)
-	if err == nil || !b.cn.kept || ctx.Err() != nil {
-		return err
+	for look := d.msg.Repeat; ; {
+		err = b.ask(ctx, d, look)
+		blind := errors.Is(err, errCannotLook)
+		if err == nil || !b.cn.kept && !blind || ctx.Err() != nil {
+			return err
+		}
+		look = look && !blind
+		_ = b.cn.Close()
+		if b.cn, err = connect(ctx, p.cfg, b.user); err != nil {
+			return err
+		}
 	}
-	_ = b.cn.Close()
-	if b.cn, err = connect(ctx, p.cfg, b.user); err != nil {
-		return err
-	}
-	return b.ask(ctx, d)
 }
 
-// ask brings the server to the point where it waits for the message, or has refused it.
-func (b *box) ask(ctx context.Context, d *delivery) error {
+// ask brings the server to the point where it waits for the message, has refused it, or has it.
+func (b *box) ask(ctx context.Context, d *delivery, look bool) error {
 	stop := context.AfterFunc(ctx, func() { _ = b.cn.Close() })
 	defer stop()
 	b.mb = b.cn.mailbox(d.path)
+	if look {
+		if there, err := b.look(ctx, d); err != nil {
+			return err
+		} else if there {
+			b.answer(250, "2.0.0 it was appended before")
+			return nil
+		}
+	}
 	flags, err := b.flags(ctx, d)
 	if err != nil {
 		return err
@@ -76,7 +88,7 @@ func mayCreate(r result, mb *mailbox) bool {
 func (cn *conn) append(mb *mailbox, flags []string, date time.Time, size int64) (result, error) {
 	var line strings.Builder
 	fmt.Fprintf(&line, "APPEND %s (%s) ", mb.wire, strings.Join(flags, " "))
-	if year := date.UTC().Year(); year >= 1970 && year <= 9999 {
+	if dated(date) {
 		fmt.Fprintf(&line, "%q ", date.Format("_2-Jan-2006 15:04:05 -0700"))
 	}
 	fmt.Fprintf(&line, "{%d}\r\n", size)

@@ -3,16 +3,21 @@
 //
 // A hand-over goes in this order, for all recipients together:
 //  1. Sign in as the recipient, with the credentials of one who may do so for all.
-//  2. APPEND begins, with flags and INTERNALDATE. A mailbox that is not there is made with all above it and
+//  2. Where an earlier hand-over may have been accepted (local.Message.Repeat), look for the message in the mailbox: a
+//     recipient who has it is answered 250 and is done.
+//  3. APPEND begins, with flags and INTERNALDATE. A mailbox that is not there is made with all above it and
 //     subscribed, and APPEND begins again; one that is there already is fine.
-//  3. All but the last octet of the message is sent.
-//  4. commit is asked.
-//  5. The last octet is sent, and the answer awaited whatever the context says. Without one the error is uncertain.
+//  4. All but the last octet of the message is sent.
+//  5. commit is asked.
+//  6. The last octet is sent, and the answer awaited whatever the context says. Without one the error is uncertain.
 //
 // What it promises:
 //   - The message arrives octet for octet, bare CR and LF too, but for NUL, which IMAP cannot carry
 //     (RFC 9051 §9, CHAR8): it becomes 0x80, as servers make it when they show one.
 //   - Nothing is appended in part: a literal that does not come to its end is no message.
+//   - What is looked for is the message itself: its trace names account and key, and its beginning is compared. Left
+//     open are a message that its owner deleted or moved meanwhile, a server that still works on the first APPEND, and
+//     one that does not search within Timeouts.Command: there a second copy is appended rather than none.
 //   - The name of a mailbox is the same whenever its path is ([local.MailboxStyle]): the personal namespace
 //     (RFC 2342), then the levels, parted as the server parts them, in modified UTF-7. INBOX is the recipient's own.
 //     A name that the server refuses is tried once more in the careful style.

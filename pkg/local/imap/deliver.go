@@ -16,6 +16,7 @@ import (
 type delivery struct {
 	path  []string
 	msg   local.Message
+	head  []byte // of the body, where it is looked for
 	boxes []*box // one for each user
 	of    []*box // of each recipient
 	to    []string
@@ -103,6 +104,9 @@ func (d *delivery) run(ctx context.Context, p *pool, commit func(context.Context
 			p.release(u)
 		}
 	}()
+	if err := d.peek(); err != nil {
+		return err
+	}
 	for _, b := range d.live() {
 		if err := b.begin(ctx, p, d); err != nil {
 			b.fail(err)
@@ -144,7 +148,7 @@ func (d *delivery) failure() error {
 	return nil
 }
 
-// send is steps 3 to 5. Its error is one of the message or of ctx: nobody has it.
+// send is steps 4 to 6. Its error is one of the message or of ctx: nobody has it.
 func (d *delivery) send(ctx context.Context, commit func(context.Context) error) error {
 	stops := make([]func() bool, 0, len(d.boxes))
 	for _, b := range d.live() {

@@ -176,7 +176,7 @@ func (w *wire) line() ([]byte, error) {
 			return nil, w.ended(err)
 		}
 		w.left -= n
-		whole = append(whole, quote(string(value))...)
+		whole = append(whole, escape(string(value))...)
 	}
 }
 
@@ -218,19 +218,12 @@ func parseResult(b []byte) result {
 
 // quote returns s as a quoted string (RFC 9051 §4.3). What cannot stand in one is left out.
 func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, c := range []byte(s) {
-		switch c {
-		case 0, '\r', '\n':
-			continue
-		case '"', '\\':
-			b.WriteByte('\\')
-		}
-		b.WriteByte(c)
-	}
-	b.WriteByte('"')
-	return b.String()
+	return escape(strings.NewReplacer("\x00", "", "\r", "", "\n", "").Replace(s))
+}
+
+// escape returns s between quotes, as unquote reads it.
+func escape(s string) string {
+	return `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(s) + `"`
 }
 
 // unquote returns the quoted string or the atom that s begins with, and what follows it.
