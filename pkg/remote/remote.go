@@ -121,6 +121,10 @@ type Session interface {
 	// Fetch returns an error only when the session can no longer be used; an item for which each was not
 	// called, or called with Err, was not fetched.
 	Fetch(ctx context.Context, items []Item, each func(Fetched) error) error
+	// Stream is Fetch that goes on with the items that more returns. more is called in the goroutine that calls each,
+	// before the answers to the items before have all come, so that the server always has something to do; none ends it.
+	// Stream may return before more had none.
+	Stream(ctx context.Context, items []Item, more func() []Item, each func(Fetched) error) error
 	// Delete removes messages. With POP3 they are gone only when Close returned nil (RFC 1939 §6).
 	Delete(ctx context.Context, items []Item) error
 	// Close ends the session in order (QUIT, LOGOUT).

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
@@ -25,20 +23,17 @@ const publishWindow = 256
 // published or known not to be.
 func (r *run) fetch(ctx context.Context, fresh []candidate, f *flight) error {
 	pub := r.w.Transit.Publisher(publishWindow)
+	w := &wave{r: r, f: f, fresh: fresh}
 	var err error
-	for len(fresh) > 0 && err == nil {
-		n := f.room(fresh, r.w.cfg.Batch)
-		if n == 0 {
-			if err = f.waitForRoom(ctx); err != nil {
-				break
-			}
+	for len(w.fresh) > 0 && err == nil {
+		batch := w.next(r.w.cfg.Batch)
+		if len(batch) == 0 {
+			err = f.waitForRoom(ctx)
 			continue
 		}
-		err = r.fetchBatch(ctx, fresh[:n], pub, f)
-		if err == nil {
+		if err = r.fetchBatch(ctx, w, batch, pub); err == nil {
 			err = f.refused()
 		}
-		fresh = fresh[n:]
 	}
 	killpoint.Reach("worker.fetched")
 	flushed := pub.Flush(ctx)
@@ -48,106 +43,45 @@ func (r *run) fetch(ctx context.Context, fresh []candidate, f *flight) error {
 	return errors.Join(err, flushed, r.unmark(ctx, f.unpublished()))
 }
 
-// fetchBatch marks a batch and fetches what was marked. A message that was marked and not reached loses its
-// mark again; one whose own fetch failed keeps it, so that its attempts are counted.
-func (r *run) fetchBatch(ctx context.Context, batch []candidate, pub *transit.Publisher, f *flight) error {
-	items, byItem, err := r.mark(ctx, batch)
+// fetchBatch marks a batch and fetches what was marked, and goes on with the next ones as long as they are alike: they
+// are marked while the server still sends. A message that was marked and not reached loses its mark again; one whose own
+// fetch failed keeps it, so that its attempts are counted.
+func (r *run) fetchBatch(ctx context.Context, w *wave, batch []candidate, pub *transit.Publisher) error {
+	items, err := w.mark(ctx, batch)
 	if err != nil || len(items) == 0 {
-		return err
+		return errors.Join(err, r.unmark(ctx, w.left()))
 	}
 	killpoint.Reach("worker.marked")
-	read := r.headers
-	if !batch[0].notice { // all are alike
-		read = r.session.Fetch
-		if err := r.spend(ctx, items); err != nil {
-			return errors.Join(err, r.unmark(ctx, slices.Collect(maps.Values(byItem))))
-		}
-	}
-	reached := make(map[ledger.Key]bool, len(items))
-	err = read(ctx, items, func(got remote.Fetched) error {
-		key, ok := byItem[handle(got.Item)]
-		if !ok || reached[key] {
+	each := func(got remote.Fetched) error {
+		key, ok := w.reach(got.Item)
+		switch {
+		case !ok:
 			return nil
-		}
-		reached[key] = true
-		if errors.Is(got.Err, remote.ErrInternalData) {
+		case errors.Is(got.Err, remote.ErrInternalData):
 			return r.skip(ctx, key, got.Item)
-		}
-		if batch[0].notice {
-			return r.publishNotice(ctx, key, got, pub, f)
-		}
-		if got.Err != nil {
+		case batch[0].notice:
+			return r.publishNotice(ctx, key, got, pub, w.f)
+		case got.Err != nil:
 			r.failed(got.Item, got.Err)
 			return nil
 		}
-		return r.publish(ctx, key, got, pub, f)
-	})
-	var left []ledger.Key
-	for _, key := range byItem {
-		if !reached[key] {
-			left = append(left, key)
-		}
+		return r.publish(ctx, key, got, pub, w.f)
 	}
-	if err == nil && len(left) > 0 {
+	switch first := batch[0]; { // all are alike
+	case first.notice:
+		err = r.headers(ctx, items, each)
+	case first.seen != "": // alone
+		err = r.session.Fetch(ctx, items, each)
+	default:
+		err = r.session.Stream(ctx, items, func() []remote.Item { return w.more(ctx) }, each)
+	}
+	marked, left := w.marked, w.left()
+	if err == nil && w.err == nil && len(left) > 0 {
 		// The server answered the command and left these out: an attempt each, like any other failure.
-		r.failed(items[0], fault.Errorf(fault.Protocol, "fetch", "the server left out %d of %d messages", len(left), len(items)))
+		r.failed(items[0], fault.Errorf(fault.Protocol, "fetch", "the server left out %d of %d messages", len(left), marked))
 		return nil
 	}
-	return errors.Join(err, r.unmark(ctx, left))
-}
-
-// spend counts messages against the account's limits of a day, before they are fetched.
-func (r *run) spend(ctx context.Context, items []remote.Item) error {
-	if !r.acc.PerDay() {
-		return nil
-	}
-	var octets int64
-	for _, it := range items {
-		octets += it.Size
-	}
-	_, err := r.w.Ledger.Spend(ctx, r.acc.UID, int64(len(items)), octets)
-	return err
-}
-
-// itemHandle tells the messages of one session apart.
-type itemHandle struct {
-	mailbox string
-	uid     uint32
-	number  int
-}
-
-func handle(it remote.Item) itemHandle {
-	if it.UID != 0 {
-		return itemHandle{mailbox: it.Mailbox, uid: it.UID}
-	}
-	return itemHandle{number: it.Number}
-}
-
-// mark takes a batch in flight; it returns the messages that may be fetched.
-func (r *run) mark(ctx context.Context, batch []candidate) ([]remote.Item, map[itemHandle]ledger.Key, error) {
-	reqs := make([]ledger.MarkRequest, len(batch))
-	for i, c := range batch {
-		reqs[i] = ledger.MarkRequest{Key: c.key, Size: c.octets(), Listed: c.item.Size, Seen: c.seen}
-	}
-	results, err := r.hold.Mark(ctx, reqs)
-	if err != nil {
-		return nil, nil, err
-	}
-	var items []remote.Item
-	byItem := make(map[itemHandle]ledger.Key, len(batch))
-	for i, res := range results {
-		switch res {
-		case ledger.Marked:
-			items = append(items, batch[i].item)
-			byItem[handle(batch[i].item)] = batch[i].key
-		case ledger.TooMany:
-			if err := r.park(ctx, batch[i]); err != nil {
-				return nil, nil, err
-			}
-		default: // somebody has it or brings it: nothing to do
-		}
-	}
-	return items, byItem, nil
+	return errors.Join(err, w.err, r.unmark(ctx, left))
 }
 
 // park makes a message that could not be fetched for too often visible in DEAD; the mark's script has

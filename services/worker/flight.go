@@ -42,15 +42,16 @@ func (r *run) follow(ctx context.Context) (*flight, error) {
 	return f, nil
 }
 
-// room says how many of the candidates may be taken in flight now.
-func (f *flight) room(fresh []candidate, most int) int {
+// room says how many of the candidates may be taken in flight now, beside those that are marked and not fetched yet, with
+// their octets.
+func (f *flight) room(fresh []candidate, most, marked int, octets int64) int {
 	f.poll()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n, bytes := 0, f.bytes
-	for n < min(most, len(fresh)) && len(f.waiting)+n < f.r.w.cfg.InFlight {
+	n, bytes, waiting := 0, f.bytes+octets, len(f.waiting)+marked
+	for n < min(most, len(fresh)) && waiting+n < f.r.w.cfg.InFlight {
 		c := fresh[n]
-		if bytes+c.octets() > f.r.w.cfg.InFlightBytes && len(f.waiting)+n > 0 {
+		if bytes+c.octets() > f.r.w.cfg.InFlightBytes && waiting+n > 0 {
 			break
 		}
 		if c.notice != fresh[0].notice {
@@ -178,10 +179,11 @@ func (f *flight) count() int {
 // errNoReceipts ends a wait in which nothing happened.
 var errNoReceipts = fault.Errorf(fault.BackPressure, "wait for receipts", "the destination has accepted nothing for a while")
 
-// waitForRoom waits until something landed.
+// waitForRoom waits until half a batch landed, or half of what is in flight: each batch is a question to the server.
 func (f *flight) waitForRoom(ctx context.Context) error {
 	was := f.count()
-	return f.wait(ctx, func() bool { return f.count() < was })
+	enough := max(1, min(f.r.w.cfg.Batch, was)/2)
+	return f.wait(ctx, func() bool { return f.count() <= was-enough })
 }
 
 // waitForAll waits until nothing is in flight any more.

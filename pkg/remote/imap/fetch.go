@@ -44,7 +44,9 @@ const lastPlain = 2
 type fetch struct {
 	s       *session
 	wanted  phase // a body or a header
+	more    func() []remote.Item
 	each    func(remote.Fetched) error
+	behind  []remote.Item              // what more returned of another mailbox
 	waiting map[goimap.UID]remote.Item // not yet given to each
 	queue   []window
 
@@ -70,47 +72,59 @@ type fetch struct {
 
 // Fetch calls each for every item, as the contract says.
 func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
-	return s.messages(ctx, fetching, items, each)
+	return s.messages(ctx, fetching, items, nil, each)
+}
+
+// Stream is Fetch that goes on with what more returns.
+func (s *session) Stream(ctx context.Context, items []remote.Item, more func() []remote.Item, each func(remote.Fetched) error) error {
+	return s.messages(ctx, fetching, items, more, each)
 }
 
 // Headers asks for BODY.PEEK[HEADER] (RFC 9051 §6.4.5.1).
 func (s *session) Headers(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
-	return s.messages(ctx, heading, items, each)
+	return s.messages(ctx, heading, items, nil, each)
 }
 
-func (s *session) messages(ctx context.Context, wanted phase, items []remote.Item, each func(remote.Fetched) error) error {
+func (s *session) messages(ctx context.Context, wanted phase, items []remote.Item, more func() []remote.Item, each func(remote.Fetched) error) error {
 	const op = "imap fetch"
 	if err := ctx.Err(); err != nil {
 		return fault.Wrap(fault.Canceled, op, context.Cause(ctx))
 	}
-	for _, part := range byMailbox(items) {
-		if err := s.messagesOf(ctx, wanted, part, each); err != nil {
+	for parts := byMailbox(items); len(parts) > 0; parts = parts[1:] {
+		on := more
+		if len(parts) > 1 {
+			on = nil
+		}
+		behind, err := s.messagesOf(ctx, wanted, parts[0], on, each)
+		if err != nil {
 			return err
 		}
+		parts = append(parts, byMailbox(behind)...)
 	}
 	return nil
 }
 
-// messagesOf is messages of one mailbox. One that cannot be opened any more does not end the session.
-func (s *session) messagesOf(ctx context.Context, wanted phase, items []remote.Item, each func(remote.Fetched) error) error {
+// messagesOf is messages of one mailbox; it returns what more had of another one. A mailbox that cannot be opened any more
+// does not end the session.
+func (s *session) messagesOf(ctx context.Context, wanted phase, items []remote.Item, more func() []remote.Item, each func(remote.Fetched) error) ([]remote.Item, error) {
 	if s.selected == nil || s.mailbox != items[0].Mailbox {
 		err := s.open(ctx, items[0].Mailbox, true)
 		if s.lethal(ctx, err) {
-			return err
+			return nil, err
 		}
 		if err != nil {
 			for _, it := range items {
 				if failed := each(remote.Fetched{Item: it, Err: err}); failed != nil {
 					s.Abort()
-					return fault.Wrap(fault.Internal, "imap fetch", failed)
+					return nil, fault.Wrap(fault.Internal, "imap fetch", failed)
 				}
 			}
-			return nil
+			return nil, nil
 		}
 	}
 	defer s.conn.Watch(ctx)()
 	f := &fetch{
-		s: s, wanted: wanted, each: each, waiting: make(map[goimap.UID]remote.Item, len(items)),
+		s: s, wanted: wanted, more: more, each: each, waiting: make(map[goimap.UID]remote.Item, len(items)),
 		arrived: make(chan message), sent: make(chan struct{}), finished: make(chan window),
 		left: make(chan struct{}, 1),
 	}
@@ -120,7 +134,7 @@ func (s *session) messagesOf(ctx context.Context, wanted phase, items []remote.I
 	defer f.stop() // where each panics
 	f.loop()
 	f.giveUp()
-	return f.err
+	return f.behind, f.err
 }
 
 // plan makes the windows of the items that can be asked for, and tells each about the others.
@@ -189,6 +203,7 @@ func (f *fetch) loop() {
 
 // start asks for the next window if there is room for it.
 func (f *fetch) start() {
+	f.goOn()
 	if f.err != nil {
 		f.queue = nil
 	}
@@ -204,6 +219,24 @@ func (f *fetch) start() {
 	}
 	f.s.wire.begin(f.s.expect(f.wanted, len(w.items), f.s.wire.limits.Message))
 	go f.run(w)
+}
+
+// goOn plans what more returns when one window is left, so that the next one is asked for before that has come whole.
+func (f *fetch) goOn() {
+	if f.more == nil || f.err != nil || len(f.queue) > 0 || f.open > 1 || f.alone {
+		return
+	}
+	items := f.more()
+	if len(items) == 0 {
+		f.more = nil
+	}
+	for _, part := range byMailbox(items) {
+		if part[0].Mailbox == f.s.mailbox {
+			f.plan(part)
+		} else {
+			f.more, f.behind = nil, append(f.behind, part...)
+		}
+	}
 }
 
 // run sends the command of a window and reads what comes for it.

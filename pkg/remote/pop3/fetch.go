@@ -22,30 +22,51 @@ func (s *session) window() int {
 }
 
 // pipeline sends verb, number and args for every item, up to a window ahead of the answers, and calls answered for each in
-// order. The window is filled up when half of it is used, so that commands travel together.
-func (s *session) pipeline(verb, args string, items []remote.Item, answered func(remote.Item, bool) error) error {
-	window, sent := s.window(), 0
-	for i, item := range items {
-		if ahead := sent - i; sent < len(items) && ahead <= window/2 {
-			s.t.hold = true
-			for ; sent < len(items) && sent < i+window; sent++ {
-				if err := s.c.Send(verb + " " + strconv.Itoa(items[sent].Number) + args); err != nil {
-					return err
+// order. The window is filled up when half of it is used, so that commands travel together. more, unless it is nil, is
+// asked for further items then.
+func (s *session) pipeline(verb, args string, items []remote.Item, more func() []remote.Item, answered func(remote.Item, bool) error) error {
+	window, sent := s.window(), 0 // sent of the items, whose answers are due
+	for {
+		if sent <= window/2 {
+			for more != nil && len(items) < window {
+				next := more()
+				if len(next) == 0 {
+					more = nil
 				}
+				items = append(items[:len(items):len(items)], next...)
 			}
-			if err := s.t.flush(); err != nil {
+			if err := s.send(verb, args, items[sent:min(window, len(items))]); err != nil {
 				return err
 			}
+			sent = min(window, len(items))
+		}
+		if len(items) == 0 {
+			return nil
 		}
 		ok, err := s.answer()
 		if err != nil {
 			return err
 		}
+		item := items[0]
+		items, sent = items[1:], sent-1
 		if err := answered(item, ok); err != nil {
 			return err
 		}
 	}
-	return nil
+}
+
+// send sends a command for each of the items together.
+func (s *session) send(verb, args string, items []remote.Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	s.t.hold = true
+	for _, item := range items {
+		if err := s.c.Send(verb + " " + strconv.Itoa(item.Number) + args); err != nil {
+			return err
+		}
+	}
+	return s.t.flush()
 }
 
 // Headers sends TOP for the items (RFC 1939 §7), without lines of the body. TOP is optional: a server without
@@ -53,7 +74,7 @@ func (s *session) pipeline(verb, args string, items []remote.Item, answered func
 func (s *session) Headers(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
 	if !s.caps.known && len(items) > 0 {
 		s.caps.known = true
-		err := s.messages(ctx, "TOP", " 0", items[:1], func(f remote.Fetched) error {
+		err := s.messages(ctx, "TOP", " 0", items[:1], nil, func(f remote.Fetched) error {
 			s.caps.top = f.Err == nil
 			return each(f)
 		})
@@ -63,7 +84,7 @@ func (s *session) Headers(ctx context.Context, items []remote.Item, each func(re
 		items = items[1:]
 	}
 	if s.caps.top {
-		return s.messages(ctx, "TOP", " 0", items, each)
+		return s.messages(ctx, "TOP", " 0", items, nil, each)
 	}
 	leave, err := s.enter(ctx)
 	if err != nil {
@@ -83,11 +104,16 @@ var errNoTOP = fault.New(fault.Protocol, "pop3 top", errors.New("the server does
 
 // Fetch sends RETR for the items (RFC 1939 §5) and streams what comes.
 func (s *session) Fetch(ctx context.Context, items []remote.Item, each func(remote.Fetched) error) error {
-	return s.messages(ctx, "RETR", "", items, each)
+	return s.messages(ctx, "RETR", "", items, nil, each)
 }
 
-// messages sends a command whose answer is a message for each of the items.
-func (s *session) messages(ctx context.Context, verb, args string, items []remote.Item, each func(remote.Fetched) error) error {
+// Stream is Fetch that goes on with what more returns.
+func (s *session) Stream(ctx context.Context, items []remote.Item, more func() []remote.Item, each func(remote.Fetched) error) error {
+	return s.messages(ctx, "RETR", "", items, more, each)
+}
+
+// messages sends a command whose answer is a message for each of the items, and of those that more returns.
+func (s *session) messages(ctx context.Context, verb, args string, items []remote.Item, more func() []remote.Item, each func(remote.Fetched) error) error {
 	op := "pop3 " + strings.ToLower(verb)
 	leave, err := s.enter(ctx)
 	if err != nil {
@@ -96,19 +122,25 @@ func (s *session) messages(ctx context.Context, verb, args string, items []remot
 	defer leave()
 	var stopped error // by each
 	call := func(f remote.Fetched) error {
-		stopped = each(f)
+		if stopped == nil {
+			stopped = each(f)
+		}
 		return stopped
 	}
-	named := items
-	if unnamed := unnumbered(items); unnamed != nil {
-		for _, item := range unnamed {
-			if err := call(remote.Fetched{Item: item, Err: errUnnumbered}); err != nil {
-				return s.end(op, err)
-			}
+	known := func(items []remote.Item) []remote.Item { // each is told of the others
+		for _, item := range unnumbered(items) {
+			_ = call(remote.Fetched{Item: item, Err: errUnnumbered})
 		}
-		named = numbered(items)
+		return numbered(items)
 	}
-	err = s.pipeline(verb, args, named, func(item remote.Item, ok bool) error {
+	if items = known(items); stopped != nil {
+		return s.end(op, stopped)
+	}
+	next := more
+	if more != nil {
+		next = func() []remote.Item { return known(more()) }
+	}
+	err = s.pipeline(verb, args, items, next, func(item remote.Item, ok bool) error {
 		if ok {
 			return s.retrieve(item, verb == "RETR", call)
 		}
@@ -227,7 +259,7 @@ func (s *session) Delete(ctx context.Context, items []remote.Item) error {
 		return errUnnumbered
 	}
 	var refusal error
-	err = s.pipeline("DELE", "", items, func(_ remote.Item, ok bool) error {
+	err = s.pipeline("DELE", "", items, nil, func(_ remote.Item, ok bool) error {
 		if !ok && refusal == nil {
 			refusal = s.refusal("pop3 dele", fault.Unavailable)
 		}

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) Env) {
 		{"an empty mailbox", testEmpty},
 		{"messages come as they are", testMessages},
 		{"a selection in another order", testSelection},
+		{"a stream goes on with what more returns", testStream},
 		{"what is left unread is passed over", testPartialRead},
 		{"an error of each ends the session", testEachFails},
 		{"deletions", testDelete},
@@ -211,6 +212,34 @@ func testSelection(t *testing.T, e Env) {
 	})
 	if err != nil || len(got) != len(some) {
 		t.Errorf("%d of %d: %v", len(got), len(some), err)
+	}
+}
+
+func testStream(t *testing.T, e Env) {
+	want := e.numbered(300)
+	s := e.dial(t)
+	items := list(t, s)
+	at := map[remote.Item]int{}
+	for i, it := range items {
+		at[it] = i
+	}
+	left := items[70:]
+	more := func() []remote.Item {
+		next := left[:min(70, len(left))]
+		left = left[len(next):]
+		return next
+	}
+	got := map[int]int{}
+	err := s.Stream(t.Context(), items[:70], more, func(f remote.Fetched) error {
+		b, err := io.ReadAll(f.Body)
+		if i, known := at[f.Item]; !known || err != nil || !bytes.Equal(b, want[i]) {
+			t.Errorf("item %v: %q, %v", f.Item, b, err)
+		}
+		got[at[f.Item]]++
+		return nil
+	})
+	if err != nil || len(got) != len(items) || len(items) != len(want) {
+		t.Errorf("%d of %d: %v", len(got), len(items), err)
 	}
 }
 
