@@ -59,13 +59,13 @@ type State struct {
 type Index struct {
 	rdb redis.UniversalClient
 
-	put, claim, commit, settle, move, join, letGo *redis.Script
+	put, remove, claim, commit, settle, move, join, letGo *redis.Script
 }
 
 // New returns the due index in rdb.
 func New(rdb redis.UniversalClient) *Index {
 	return &Index{
-		rdb: rdb, put: script("put"), claim: script("claim"), commit: script("commit"), settle: script("settle"), move: script("move"),
+		rdb: rdb, put: script("put"), remove: script("remove"), claim: script("claim"), commit: script("commit"), settle: script("settle"), move: script("move"),
 		join: script("join"), letGo: script("letgo"),
 	}
 }
@@ -85,7 +85,7 @@ type Planned struct {
 
 // Put writes what the directory says of an account. next is the due time of one that is new, became
 // active or was edited, the zero time for never; the same revision again keeps the due time there is, and an older one changes
-// nothing. An edit forgives: it clears the failures, so that the next run is not held back.
+// nothing. An edit forgives: it clears the failures, and an account whose last run did not end well is due at once.
 func (x *Index) Put(ctx context.Context, e Entry, next time.Time) error {
 	return x.PutAll(ctx, []Planned{{e, next}})
 }
@@ -113,15 +113,7 @@ func (x *Index) PutAll(ctx context.Context, all []Planned) error {
 
 // Remove forgets a deleted account.
 func (x *Index) Remove(ctx context.Context, uid string) error {
-	k := keys(ShardOf(uid))
-	_, err := x.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZRem(ctx, k[0], uid)
-		p.HDel(ctx, k[1], uid)
-		p.HDel(ctx, k[2], uid)
-		p.HDel(ctx, k[3], uid)
-		return nil
-	})
-	return fault.Wrap(fault.Internal, "due remove", err)
+	return fault.Wrap(fault.Internal, "due remove", x.on(ctx, x.remove, ShardOf(uid), uid).Err())
 }
 
 // Settled is what an account has come to after a run.

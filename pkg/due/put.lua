@@ -1,18 +1,23 @@
--- KEYS: at, entry, told, schedule. ARGV: uid, revision, active, interval, domain, name, next (ms, 0 for never), schedule, repeated.
+--@ state
+-- KEYS: at, entry, told, schedule, holder, states. ARGV: uid, revision, active, interval, domain, name, next (ms, 0 for never), schedule,
+-- repeated.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function put(uid, revision, active, interval, domain, name, next, schedule)
   local raw = redis.call('HGET', KEYS[2], uid)
   local rev, state, was, old = tonumber(revision), '0|0|0|0|0', nil, nil
   if raw then
-    local r, a, s = string.match(raw, '^(%d+)|(%d)|%d+|(%d+|%d+|%d+|%d+|%d+)|')
+    local r, a, s, kind = string.match(raw, '^(%d+)|(%d)|%d+|(%d+|(%d+)|%d+|%d+|%d+)|')
     if r then -- else it cannot be read, and is written anew
       old, was, state = tonumber(r), a, s
       if old > rev then return end
       if old < rev then
         state = string.gsub(s, '^%d+|(%d+)|%d+|%d+|(%d+)$', '0|%1|0|0|%2')
+        if kind ~= '0' and tonumber(next) > now then next = string.format('%.0f', now) end
       end
     end
   end
-  redis.call('HSET', KEYS[2], uid, string.format('%s|%s|%s|%s|%s|%s', revision, active, interval, state, domain, name))
+  write(KEYS, uid, raw, string.format('%s|%s|%s|%s|%s|%s', revision, active, interval, state, domain, name))
   if schedule == '' then
     redis.call('HDEL', KEYS[4], uid)
   else

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -11,11 +12,18 @@ import (
 //go:embed *.lua
 var sources embed.FS
 
-// script returns one of the embedded scripts.
+// script returns one of the embedded scripts, with the part that its first line asks for.
 func script(name string) *redis.Script {
 	src, err := sources.ReadFile(name + ".lua")
 	if err != nil {
 		panic(err) // it is embedded
+	}
+	if strings.HasPrefix(string(src), "--@ state\n") {
+		part, err := sources.ReadFile("state.lua")
+		if err != nil {
+			panic(err)
+		}
+		return redis.NewScript(waitsLua() + string(part) + string(src))
 	}
 	return redis.NewScript(string(src))
 }
@@ -23,7 +31,7 @@ func script(name string) *redis.Script {
 // keys of a shard: they share a hash tag.
 func keys(shard int) []string {
 	tag := "ferry:due:{" + strconv.Itoa(shard) + "}"
-	return []string{tag + ":at", tag + ":entry", tag + ":told", tag + ":schedule", tag + ":holder"}
+	return []string{tag + ":at", tag + ":entry", tag + ":told", tag + ":schedule", tag + ":holder", tag + ":states"}
 }
 
 // on runs a script in a shard; go-redis falls back from EVALSHA to EVAL by itself.

@@ -1,4 +1,5 @@
--- KEYS: at, entry, told. ARGV: uid, kind, counts, clears, not-before (ms), now (ms).
+--@ state
+-- KEYS: at, entry, told, schedule, holder, states. ARGV: uid, kind, counts, clears, not-before (ms), now (ms).
 local uid = ARGV[1]
 local raw = redis.call('HGET', KEYS[2], uid)
 if not raw then return {} end
@@ -11,7 +12,7 @@ elseif ARGV[3] == '1' then
   fails = string.format('%d', tonumber(fails) + 1)
   if since == '0' then since = ARGV[6] end
 end
-redis.call('HSET', KEYS[2], uid, string.format('%s|%s|%s|%s|%s|%s|%s', head, nb, ARGV[2], fails, since, ARGV[6], tail))
+write(KEYS, uid, raw, string.format('%s|%s|%s|%s|%s|%s|%s', head, nb, ARGV[2], fails, since, ARGV[6], tail))
 local at = redis.call('ZSCORE', KEYS[1], uid)
 if at and tonumber(at) < tonumber(nb) then redis.call('ZADD', KEYS[1], nb, uid) end
 return {fails, since, redis.call('HGET', KEYS[3], uid) or ''}

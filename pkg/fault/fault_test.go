@@ -26,6 +26,9 @@ func TestEveryKindHasAVerdict(t *testing.T) {
 		if v.Advice == "" || v.Side == "" {
 			t.Errorf("%v: no verdict", k)
 		}
+		if v.First > v.Cap || v.Cap > 24*time.Hour || v.First == 0 && k != fault.Canceled {
+			t.Errorf("%v: waits %v to %v", k, v.First, v.Cap)
+		}
 		if k != fault.Internal && v == fault.Internal.Verdict() {
 			t.Errorf("%v: shares the verdict of internal", k)
 		}
@@ -57,22 +60,6 @@ func TestKindOf(t *testing.T) {
 		if got := fault.KindOf(tt.err); got != tt.want {
 			t.Errorf("KindOf(%v) = %v, want %v", tt.err, got, tt.want)
 		}
-	}
-}
-
-func TestBackoffGrowsToItsCap(t *testing.T) {
-	t.Parallel()
-	if d := fault.Timeout.Backoff(1); d != 2*time.Minute {
-		t.Errorf("first = %v", d)
-	}
-	if d := fault.Timeout.Backoff(3); d != 8*time.Minute {
-		t.Errorf("third = %v", d)
-	}
-	if d := fault.Timeout.Backoff(1000); d != time.Hour {
-		t.Errorf("cap = %v", d)
-	}
-	if d := fault.Canceled.Backoff(5); d != 0 {
-		t.Errorf("canceled = %v", d)
 	}
 }
 

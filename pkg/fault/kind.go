@@ -54,8 +54,8 @@ func (k Kind) String() string {
 type Verdict struct {
 	// Side says whose turn it is: "owner", "remote", "destination" or "us".
 	Side string
-	// First and Cap bound the back-off: First after one failure, doubled for each one more up to Cap.
-	// First 0 means at once.
+	// First and Cap are the curve of the back-off, see schedule.Curve: First after one failure, doubled for each one more
+	// up to Cap. First 0 means at once.
 	First, Cap time.Duration
 	// Counts says whether a run that ends so is a failure of the account.
 	Counts bool
@@ -66,8 +66,8 @@ type Verdict struct {
 var verdicts = map[Kind]Verdict{
 	None:          {Side: "us"},
 	Auth:          {"owner", 15 * time.Minute, 6 * time.Hour, true, "check the user name and the password; an edit of the account is tried at once"},
-	AuthWithdrawn: {"owner", 6 * time.Hour, 24 * time.Hour, true, "the provider no longer accepts this way to sign in; choose another one"},
-	ConsentNeeded: {"owner", 6 * time.Hour, 24 * time.Hour, true, "the owner has to give consent at the provider again"},
+	AuthWithdrawn: {"owner", 24 * time.Hour, 24 * time.Hour, true, "the provider no longer accepts this way to sign in; choose another one"},
+	ConsentNeeded: {"owner", 24 * time.Hour, 24 * time.Hour, true, "the owner has to give consent at the provider again"},
 	TLS:           {"owner", 30 * time.Minute, 6 * time.Hour, true, "check the TLS mode, the port and the certificate of the server; a private CA is trusted with --remote-ca"},
 	DNS:           {"owner", 5 * time.Minute, 2 * time.Hour, true, "check the spelling of the host name"},
 	Refused:       {"remote", 2 * time.Minute, time.Hour, true, "check host and port; nothing listens there now"},
@@ -97,14 +97,4 @@ func (k Kind) Verdict() Verdict {
 		return verdicts[Internal]
 	}
 	return v
-}
-
-// Backoff returns how long an account waits after its n-th failure in a row (n from 1).
-func (k Kind) Backoff(n int) time.Duration {
-	v := k.Verdict()
-	d := v.First
-	for i := 1; i < n && d < v.Cap; i++ {
-		d *= 2
-	}
-	return min(d, v.Cap)
 }

@@ -26,7 +26,10 @@ const (
 
 // state gathers what the fleet knows of an account.
 func (s *Service) state(ctx context.Context, a account.Account) (*mailferryv1.AccountState, error) {
-	out := &mailferryv1.AccountState{}
+	out := &mailferryv1.AccountState{Status: mailferryv1.AccountStatus_ACCOUNT_STATUS_OK}
+	if !a.Active {
+		out.Status = statuses[due.Suspended]
+	}
 	e, at, err := s.Due.Get(ctx, a.UID)
 	switch {
 	case errors.Is(err, due.ErrNotFound): // new: the planner has not seen it yet
@@ -35,6 +38,9 @@ func (s *Service) state(ctx context.Context, a account.Account) (*mailferryv1.Ac
 	default:
 		out.NextDueAt, out.LastRunAt, out.FailingSince = stamp(at), stamp(e.LastRun), stamp(e.FailingSince)
 		out.Failures = int64(e.Failures)
+		if e.Active = a.Active; a.Revision <= e.Revision { // else the edit forgives
+			out.Status = statuses[e.Status()]
+		}
 		if e.NotBefore.After(at) && !at.IsZero() {
 			out.NextDueAt = stamp(e.NotBefore)
 		}
@@ -58,6 +64,12 @@ func (s *Service) state(ctx context.Context, a account.Account) (*mailferryv1.Ac
 	out.Epoch, out.RunningJob = c.Epoch, c.Job
 	out.WatchedBy, out.WatchedSince = c.Watcher, stamp(c.Since)
 	return out, nil
+}
+
+var statuses = map[due.Status]mailferryv1.AccountStatus{
+	due.OK: mailferryv1.AccountStatus_ACCOUNT_STATUS_OK, due.Failing: mailferryv1.AccountStatus_ACCOUNT_STATUS_FAILING,
+	due.Throttled: mailferryv1.AccountStatus_ACCOUNT_STATUS_THROTTLED, due.Suspended: mailferryv1.AccountStatus_ACCOUNT_STATUS_SUSPENDED,
+	due.ConsentNeeded: mailferryv1.AccountStatus_ACCOUNT_STATUS_CONSENT_NEEDED, due.OverQuota: mailferryv1.AccountStatus_ACCOUNT_STATUS_OVER_QUOTA,
 }
 
 // tlsState says how the account was seen at its present server.

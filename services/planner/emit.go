@@ -26,6 +26,7 @@ func (p *Planner) emitLoop(ctx context.Context) error {
 			p.log.Warn("emit", zap.Error(err))
 		}
 		held = now
+		p.shards.Store(&now)
 		p.held.Set(float64(len(held)))
 		select {
 		case <-ctx.Done():
@@ -45,6 +46,7 @@ func (p *Planner) leave(ctx context.Context) {
 		p.log.Warn("the shards are free when the lease ends", zap.Error(err))
 	}
 	p.held.Set(0)
+	p.shards.Store(&[]int{})
 }
 
 // allowance is how many accounts of a shard may be emitted: so many a second, and what was not used for a second at most.

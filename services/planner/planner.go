@@ -9,6 +9,7 @@ package planner
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/directory"
@@ -73,10 +74,12 @@ type Planner struct {
 	cfg    Config
 
 	plan     *plan
+	shards   atomic.Pointer[[]int] // that this planner holds
 	draining chan struct{}
 	emitted  *prometheus.CounterVec
 	lag      prometheus.Histogram
 	held     prometheus.Gauge
+	accounts *prometheus.GaugeVec
 	drifted  *prometheus.CounterVec
 }
 
@@ -94,11 +97,14 @@ func New(dir *directory.Directory, x *due.Index, l *ledger.Ledger, q *queue.Queu
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mailferry_planner_shards", Help: "Shards of the due index that this planner holds; 64 over all planners.",
 		}),
+		accounts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mailferry_accounts", Help: "Accounts in the shards of this planner, by state: ok, failing, throttled, suspended, consent-needed, over-quota; all of them over all planners.",
+		}, []string{"state"}),
 		drifted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mailferry_planner_drift_total", Help: "Accounts of which the due index differed from the directory and was repaired, by how: lacking, left over.",
 		}, []string{"how"}),
 	}
-	reg.MustRegister(p.emitted, p.lag, p.held, p.drifted)
+	reg.MustRegister(p.emitted, p.lag, p.held, p.accounts, p.drifted)
 	return p
 }
 
@@ -122,6 +128,7 @@ func (p *Planner) Run(ctx context.Context) error {
 	g.Go(func() error { return p.dir.WatchSettings(ctx, func(s directory.Settings) { p.settings(ctx, s) }) })
 	g.Go(func() error { return p.emitLoop(ctx) })
 	g.Go(func() error { return p.compareLoop(ctx) })
+	g.Go(func() error { return p.countLoop(ctx) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/queue"
+	"github.com/mailferry/mailferry/pkg/schedule"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -103,13 +104,7 @@ func (r *run) verdict(ctx context.Context, kind fault.Kind, err error, now time.
 		if e, _, gerr := r.w.Due.Get(ctx, r.acc.UID); gerr == nil {
 			n += e.Failures
 		}
-		notBefore = now.Add(kind.Backoff(n))
-		if errors.Is(err, errPoison) {
-			notBefore = now.Add(time.Hour)
-		}
-		if u := fault.UntilOf(err); u.After(notBefore) {
-			notBefore = u
-		}
+		notBefore = retry(r.acc.UID, kind, err, n, now)
 	}
 	if d := r.delay(); d > 0 {
 		if u := r.report.StartedAt.AsTime().Add(d); u.After(notBefore) {
@@ -128,6 +123,19 @@ func (r *run) verdict(ctx context.Context, kind fault.Kind, err error, now time.
 			r.log.Warn("what is left is fetched at the next turn", zap.Error(err))
 		}
 	}
+}
+
+// retry is when an account is tried again after its n-th failure in a row.
+func retry(uid string, kind fault.Kind, err error, n int, now time.Time) time.Time {
+	v, until := kind.Verdict(), fault.UntilOf(err)
+	curve := schedule.Curve{First: v.First, Cap: v.Cap}
+	switch {
+	case errors.Is(err, errPoison):
+		curve = schedule.Curve{First: time.Hour, Cap: time.Hour}
+	case kind == fault.Throttled && until.After(now):
+		curve = schedule.Curve{} // the server has said when
+	}
+	return schedule.Retry(uid, curve, n, now, until)
 }
 
 // delay is how long the server wants between two sessions.

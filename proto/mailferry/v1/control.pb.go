@@ -23,6 +23,74 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// AccountStatus is what an account is.
+type AccountStatus int32
+
+const (
+	AccountStatus_ACCOUNT_STATUS_UNSPECIFIED AccountStatus = 0
+	// Its last run ended well, or none has ended yet.
+	AccountStatus_ACCOUNT_STATUS_OK AccountStatus = 1
+	// Its runs fail, since failing_since.
+	AccountStatus_ACCOUNT_STATUS_FAILING AccountStatus = 2
+	// Its server wants it to wait until next_due_at.
+	AccountStatus_ACCOUNT_STATUS_THROTTLED AccountStatus = 3
+	// It is not active.
+	AccountStatus_ACCOUNT_STATUS_SUSPENDED AccountStatus = 4
+	// Its owner has to sign in at the provider.
+	AccountStatus_ACCOUNT_STATUS_CONSENT_NEEDED AccountStatus = 5
+	// A mailbox, at the remote server or here, is over its limit.
+	AccountStatus_ACCOUNT_STATUS_OVER_QUOTA AccountStatus = 6
+)
+
+// Enum value maps for AccountStatus.
+var (
+	AccountStatus_name = map[int32]string{
+		0: "ACCOUNT_STATUS_UNSPECIFIED",
+		1: "ACCOUNT_STATUS_OK",
+		2: "ACCOUNT_STATUS_FAILING",
+		3: "ACCOUNT_STATUS_THROTTLED",
+		4: "ACCOUNT_STATUS_SUSPENDED",
+		5: "ACCOUNT_STATUS_CONSENT_NEEDED",
+		6: "ACCOUNT_STATUS_OVER_QUOTA",
+	}
+	AccountStatus_value = map[string]int32{
+		"ACCOUNT_STATUS_UNSPECIFIED":    0,
+		"ACCOUNT_STATUS_OK":             1,
+		"ACCOUNT_STATUS_FAILING":        2,
+		"ACCOUNT_STATUS_THROTTLED":      3,
+		"ACCOUNT_STATUS_SUSPENDED":      4,
+		"ACCOUNT_STATUS_CONSENT_NEEDED": 5,
+		"ACCOUNT_STATUS_OVER_QUOTA":     6,
+	}
+)
+
+func (x AccountStatus) Enum() *AccountStatus {
+	p := new(AccountStatus)
+	*p = x
+	return p
+}
+
+func (x AccountStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AccountStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailferry_v1_control_proto_enumTypes[0].Descriptor()
+}
+
+func (AccountStatus) Type() protoreflect.EnumType {
+	return &file_mailferry_v1_control_proto_enumTypes[0]
+}
+
+func (x AccountStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AccountStatus.Descriptor instead.
+func (AccountStatus) EnumDescriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{0}
+}
+
 // AccountRef names an account.
 type AccountRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -569,8 +637,10 @@ type AccountState struct {
 	TlsVersion string                 `protobuf:"bytes,20,opt,name=tls_version,json=tlsVersion,proto3" json:"tls_version,omitempty"`
 	TlsSince   *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=tls_since,json=tlsSince,proto3" json:"tls_since,omitempty"`
 	// Worker that waits for messages of the account (push), and since when; empty if none does.
-	WatchedBy     string                 `protobuf:"bytes,57,opt,name=watched_by,json=watchedBy,proto3" json:"watched_by,omitempty"`
-	WatchedSince  *timestamppb.Timestamp `protobuf:"bytes,58,opt,name=watched_since,json=watchedSince,proto3" json:"watched_since,omitempty"`
+	WatchedBy    string                 `protobuf:"bytes,57,opt,name=watched_by,json=watchedBy,proto3" json:"watched_by,omitempty"`
+	WatchedSince *timestamppb.Timestamp `protobuf:"bytes,58,opt,name=watched_since,json=watchedSince,proto3" json:"watched_since,omitempty"`
+	// What the account is, in a word; last_fault, failures and next_due_at say why, how often, and when it is tried next.
+	Status        AccountStatus `protobuf:"varint,91,opt,name=status,proto3,enum=mailferry.v1.AccountStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -722,6 +792,13 @@ func (x *AccountState) GetWatchedSince() *timestamppb.Timestamp {
 		return x.WatchedSince
 	}
 	return nil
+}
+
+func (x *AccountState) GetStatus() AccountStatus {
+	if x != nil {
+		return x.Status
+	}
+	return AccountStatus_ACCOUNT_STATUS_UNSPECIFIED
 }
 
 type ListAccountsRequest struct {
@@ -3159,7 +3236,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"w\n" +
 	"\x12GetAccountResponse\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x120\n" +
-	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xad\x05\n" +
+	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xe2\x05\n" +
 	"\fAccountState\x12:\n" +
 	"\vnext_due_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tnextDueAt\x12:\n" +
 	"\vlast_run_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tlastRunAt\x122\n" +
@@ -3182,7 +3259,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\ttls_since\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\btlsSince\x12\x1d\n" +
 	"\n" +
 	"watched_by\x189 \x01(\tR\twatchedBy\x12?\n" +
-	"\rwatched_since\x18: \x01(\v2\x1a.google.protobuf.TimestampR\fwatchedSince\"i\n" +
+	"\rwatched_since\x18: \x01(\v2\x1a.google.protobuf.TimestampR\fwatchedSince\x123\n" +
+	"\x06status\x18[ \x01(\x0e2\x1b.mailferry.v1.AccountStatusR\x06status\"i\n" +
 	"\x13ListAccountsRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -3358,7 +3436,15 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x11ExportDeadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"*\n" +
 	"\x12ExportDeadResponse\x12\x14\n" +
-	"\x05piece\x18\x01 \x01(\fR\x05piece2\xb3\x06\n" +
+	"\x05piece\x18\x01 \x01(\fR\x05piece*\xe0\x01\n" +
+	"\rAccountStatus\x12\x1e\n" +
+	"\x1aACCOUNT_STATUS_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ACCOUNT_STATUS_OK\x10\x01\x12\x1a\n" +
+	"\x16ACCOUNT_STATUS_FAILING\x10\x02\x12\x1c\n" +
+	"\x18ACCOUNT_STATUS_THROTTLED\x10\x03\x12\x1c\n" +
+	"\x18ACCOUNT_STATUS_SUSPENDED\x10\x04\x12!\n" +
+	"\x1dACCOUNT_STATUS_CONSENT_NEEDED\x10\x05\x12\x1d\n" +
+	"\x19ACCOUNT_STATUS_OVER_QUOTA\x10\x062\xb3\x06\n" +
 	"\x0eAccountService\x12X\n" +
 	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12T\n" +
 	"\n" +
@@ -3405,175 +3491,178 @@ func file_mailferry_v1_control_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_control_proto_rawDescData
 }
 
+var file_mailferry_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_mailferry_v1_control_proto_goTypes = []any{
-	(*AccountRef)(nil),              // 0: mailferry.v1.AccountRef
-	(*CreateAccountRequest)(nil),    // 1: mailferry.v1.CreateAccountRequest
-	(*CreateAccountResponse)(nil),   // 2: mailferry.v1.CreateAccountResponse
-	(*TestAccountRequest)(nil),      // 3: mailferry.v1.TestAccountRequest
-	(*TestAccountResponse)(nil),     // 4: mailferry.v1.TestAccountResponse
-	(*ListProvidersRequest)(nil),    // 5: mailferry.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),   // 6: mailferry.v1.ListProvidersResponse
-	(*GetAccountRequest)(nil),       // 7: mailferry.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),      // 8: mailferry.v1.GetAccountResponse
-	(*AccountState)(nil),            // 9: mailferry.v1.AccountState
-	(*ListAccountsRequest)(nil),     // 10: mailferry.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 11: mailferry.v1.ListAccountsResponse
-	(*UpdateAccountRequest)(nil),    // 12: mailferry.v1.UpdateAccountRequest
-	(*UpdateAccountResponse)(nil),   // 13: mailferry.v1.UpdateAccountResponse
-	(*StartConsentRequest)(nil),     // 14: mailferry.v1.StartConsentRequest
-	(*StartConsentResponse)(nil),    // 15: mailferry.v1.StartConsentResponse
-	(*DeleteAccountRequest)(nil),    // 16: mailferry.v1.DeleteAccountRequest
-	(*DeleteAccountResponse)(nil),   // 17: mailferry.v1.DeleteAccountResponse
-	(*ResetIndexRequest)(nil),       // 18: mailferry.v1.ResetIndexRequest
-	(*ResetIndexResponse)(nil),      // 19: mailferry.v1.ResetIndexResponse
-	(*FetchRequest)(nil),            // 20: mailferry.v1.FetchRequest
-	(*FetchResponse)(nil),           // 21: mailferry.v1.FetchResponse
-	(*FetchManyRequest)(nil),        // 22: mailferry.v1.FetchManyRequest
-	(*FetchManyResponse)(nil),       // 23: mailferry.v1.FetchManyResponse
-	(*ListRunsRequest)(nil),         // 24: mailferry.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),        // 25: mailferry.v1.ListRunsResponse
-	(*GetStatusRequest)(nil),        // 26: mailferry.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 27: mailferry.v1.GetStatusResponse
-	(*Component)(nil),               // 28: mailferry.v1.Component
-	(*ListDomainsRequest)(nil),      // 29: mailferry.v1.ListDomainsRequest
-	(*ListDomainsResponse)(nil),     // 30: mailferry.v1.ListDomainsResponse
-	(*PutDomainRequest)(nil),        // 31: mailferry.v1.PutDomainRequest
-	(*PutDomainResponse)(nil),       // 32: mailferry.v1.PutDomainResponse
-	(*DeleteDomainRequest)(nil),     // 33: mailferry.v1.DeleteDomainRequest
-	(*DeleteDomainResponse)(nil),    // 34: mailferry.v1.DeleteDomainResponse
-	(*GetSettingsRequest)(nil),      // 35: mailferry.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),     // 36: mailferry.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),      // 37: mailferry.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),     // 38: mailferry.v1.PutSettingsResponse
-	(*ListDeadRequest)(nil),         // 39: mailferry.v1.ListDeadRequest
-	(*DeadEntry)(nil),               // 40: mailferry.v1.DeadEntry
-	(*ListDeadResponse)(nil),        // 41: mailferry.v1.ListDeadResponse
-	(*GetDeadRequest)(nil),          // 42: mailferry.v1.GetDeadRequest
-	(*GetDeadResponse)(nil),         // 43: mailferry.v1.GetDeadResponse
-	(*RetryDeadRequest)(nil),        // 44: mailferry.v1.RetryDeadRequest
-	(*RetryDeadResponse)(nil),       // 45: mailferry.v1.RetryDeadResponse
-	(*DropDeadRequest)(nil),         // 46: mailferry.v1.DropDeadRequest
-	(*DropDeadResponse)(nil),        // 47: mailferry.v1.DropDeadResponse
-	(*ExplainScheduleRequest)(nil),  // 48: mailferry.v1.ExplainScheduleRequest
-	(*ScheduledStart)(nil),          // 49: mailferry.v1.ScheduledStart
-	(*ExplainScheduleResponse)(nil), // 50: mailferry.v1.ExplainScheduleResponse
-	(*ExportDeadRequest)(nil),       // 51: mailferry.v1.ExportDeadRequest
-	(*ExportDeadResponse)(nil),      // 52: mailferry.v1.ExportDeadResponse
-	(*Account)(nil),                 // 53: mailferry.v1.Account
-	(*TestReport)(nil),              // 54: mailferry.v1.TestReport
-	(*Provider)(nil),                // 55: mailferry.v1.Provider
-	(*timestamppb.Timestamp)(nil),   // 56: google.protobuf.Timestamp
-	(*Fault)(nil),                   // 57: mailferry.v1.Fault
-	(*Progress)(nil),                // 58: mailferry.v1.Progress
-	(*RunReport)(nil),               // 59: mailferry.v1.RunReport
-	(*Domain)(nil),                  // 60: mailferry.v1.Domain
-	(*Settings)(nil),                // 61: mailferry.v1.Settings
-	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
-	(*Schedule)(nil),                // 63: mailferry.v1.Schedule
-	(*DeadLetter)(nil),              // 64: mailferry.v1.DeadLetter
-	(*TriggerRequest)(nil),          // 65: mailferry.v1.TriggerRequest
-	(*TriggerResponse)(nil),         // 66: mailferry.v1.TriggerResponse
+	(AccountStatus)(0),              // 0: mailferry.v1.AccountStatus
+	(*AccountRef)(nil),              // 1: mailferry.v1.AccountRef
+	(*CreateAccountRequest)(nil),    // 2: mailferry.v1.CreateAccountRequest
+	(*CreateAccountResponse)(nil),   // 3: mailferry.v1.CreateAccountResponse
+	(*TestAccountRequest)(nil),      // 4: mailferry.v1.TestAccountRequest
+	(*TestAccountResponse)(nil),     // 5: mailferry.v1.TestAccountResponse
+	(*ListProvidersRequest)(nil),    // 6: mailferry.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),   // 7: mailferry.v1.ListProvidersResponse
+	(*GetAccountRequest)(nil),       // 8: mailferry.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),      // 9: mailferry.v1.GetAccountResponse
+	(*AccountState)(nil),            // 10: mailferry.v1.AccountState
+	(*ListAccountsRequest)(nil),     // 11: mailferry.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 12: mailferry.v1.ListAccountsResponse
+	(*UpdateAccountRequest)(nil),    // 13: mailferry.v1.UpdateAccountRequest
+	(*UpdateAccountResponse)(nil),   // 14: mailferry.v1.UpdateAccountResponse
+	(*StartConsentRequest)(nil),     // 15: mailferry.v1.StartConsentRequest
+	(*StartConsentResponse)(nil),    // 16: mailferry.v1.StartConsentResponse
+	(*DeleteAccountRequest)(nil),    // 17: mailferry.v1.DeleteAccountRequest
+	(*DeleteAccountResponse)(nil),   // 18: mailferry.v1.DeleteAccountResponse
+	(*ResetIndexRequest)(nil),       // 19: mailferry.v1.ResetIndexRequest
+	(*ResetIndexResponse)(nil),      // 20: mailferry.v1.ResetIndexResponse
+	(*FetchRequest)(nil),            // 21: mailferry.v1.FetchRequest
+	(*FetchResponse)(nil),           // 22: mailferry.v1.FetchResponse
+	(*FetchManyRequest)(nil),        // 23: mailferry.v1.FetchManyRequest
+	(*FetchManyResponse)(nil),       // 24: mailferry.v1.FetchManyResponse
+	(*ListRunsRequest)(nil),         // 25: mailferry.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),        // 26: mailferry.v1.ListRunsResponse
+	(*GetStatusRequest)(nil),        // 27: mailferry.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 28: mailferry.v1.GetStatusResponse
+	(*Component)(nil),               // 29: mailferry.v1.Component
+	(*ListDomainsRequest)(nil),      // 30: mailferry.v1.ListDomainsRequest
+	(*ListDomainsResponse)(nil),     // 31: mailferry.v1.ListDomainsResponse
+	(*PutDomainRequest)(nil),        // 32: mailferry.v1.PutDomainRequest
+	(*PutDomainResponse)(nil),       // 33: mailferry.v1.PutDomainResponse
+	(*DeleteDomainRequest)(nil),     // 34: mailferry.v1.DeleteDomainRequest
+	(*DeleteDomainResponse)(nil),    // 35: mailferry.v1.DeleteDomainResponse
+	(*GetSettingsRequest)(nil),      // 36: mailferry.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),     // 37: mailferry.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),      // 38: mailferry.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),     // 39: mailferry.v1.PutSettingsResponse
+	(*ListDeadRequest)(nil),         // 40: mailferry.v1.ListDeadRequest
+	(*DeadEntry)(nil),               // 41: mailferry.v1.DeadEntry
+	(*ListDeadResponse)(nil),        // 42: mailferry.v1.ListDeadResponse
+	(*GetDeadRequest)(nil),          // 43: mailferry.v1.GetDeadRequest
+	(*GetDeadResponse)(nil),         // 44: mailferry.v1.GetDeadResponse
+	(*RetryDeadRequest)(nil),        // 45: mailferry.v1.RetryDeadRequest
+	(*RetryDeadResponse)(nil),       // 46: mailferry.v1.RetryDeadResponse
+	(*DropDeadRequest)(nil),         // 47: mailferry.v1.DropDeadRequest
+	(*DropDeadResponse)(nil),        // 48: mailferry.v1.DropDeadResponse
+	(*ExplainScheduleRequest)(nil),  // 49: mailferry.v1.ExplainScheduleRequest
+	(*ScheduledStart)(nil),          // 50: mailferry.v1.ScheduledStart
+	(*ExplainScheduleResponse)(nil), // 51: mailferry.v1.ExplainScheduleResponse
+	(*ExportDeadRequest)(nil),       // 52: mailferry.v1.ExportDeadRequest
+	(*ExportDeadResponse)(nil),      // 53: mailferry.v1.ExportDeadResponse
+	(*Account)(nil),                 // 54: mailferry.v1.Account
+	(*TestReport)(nil),              // 55: mailferry.v1.TestReport
+	(*Provider)(nil),                // 56: mailferry.v1.Provider
+	(*timestamppb.Timestamp)(nil),   // 57: google.protobuf.Timestamp
+	(*Fault)(nil),                   // 58: mailferry.v1.Fault
+	(*Progress)(nil),                // 59: mailferry.v1.Progress
+	(*RunReport)(nil),               // 60: mailferry.v1.RunReport
+	(*Domain)(nil),                  // 61: mailferry.v1.Domain
+	(*Settings)(nil),                // 62: mailferry.v1.Settings
+	(*durationpb.Duration)(nil),     // 63: google.protobuf.Duration
+	(*Schedule)(nil),                // 64: mailferry.v1.Schedule
+	(*DeadLetter)(nil),              // 65: mailferry.v1.DeadLetter
+	(*TriggerRequest)(nil),          // 66: mailferry.v1.TriggerRequest
+	(*TriggerResponse)(nil),         // 67: mailferry.v1.TriggerResponse
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
-	53, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
-	53, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
-	0,  // 2: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	53, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
-	54, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
-	53, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
-	55, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
-	0,  // 7: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	53, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
-	9,  // 9: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
-	56, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
-	56, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
-	57, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
-	56, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	56, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	56, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
-	53, // 16: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
-	9,  // 17: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	53, // 18: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	53, // 19: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
-	0,  // 20: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
-	56, // 21: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 22: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 23: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
-	0,  // 24: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	58, // 25: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	59, // 26: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
-	0,  // 27: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	59, // 28: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
-	28, // 29: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	60, // 30: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	60, // 31: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	60, // 32: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	61, // 33: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	62, // 34: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	63, // 35: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
-	61, // 36: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	64, // 37: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	40, // 38: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	40, // 39: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	0,  // 40: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
-	56, // 41: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
-	49, // 42: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
-	1,  // 43: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	7,  // 44: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	10, // 45: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	12, // 46: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	16, // 47: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	3,  // 48: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
-	48, // 49: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
-	14, // 50: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
-	18, // 51: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	20, // 52: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	22, // 53: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	65, // 54: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
-	24, // 55: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	26, // 56: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	29, // 57: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	31, // 58: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	33, // 59: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	35, // 60: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	37, // 61: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	5,  // 62: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
-	39, // 63: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	42, // 64: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	51, // 65: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
-	44, // 66: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	46, // 67: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	2,  // 68: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	8,  // 69: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	11, // 70: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	13, // 71: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	17, // 72: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	4,  // 73: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	50, // 74: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
-	15, // 75: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	19, // 76: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	21, // 77: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	23, // 78: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	66, // 79: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
-	25, // 80: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	27, // 81: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	30, // 82: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	32, // 83: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	34, // 84: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	36, // 85: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	38, // 86: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	6,  // 87: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	41, // 88: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	43, // 89: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	52, // 90: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
-	45, // 91: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	47, // 92: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	68, // [68:93] is the sub-list for method output_type
-	43, // [43:68] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	54, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
+	54, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
+	1,  // 2: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	54, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
+	55, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
+	54, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
+	56, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
+	1,  // 7: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	54, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
+	10, // 9: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
+	57, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
+	57, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
+	58, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
+	57, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
+	57, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	57, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
+	0,  // 16: mailferry.v1.AccountState.status:type_name -> mailferry.v1.AccountStatus
+	54, // 17: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	10, // 18: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
+	54, // 19: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	54, // 20: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	1,  // 21: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
+	57, // 22: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 23: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	1,  // 24: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
+	1,  // 25: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
+	59, // 26: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	60, // 27: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	1,  // 28: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
+	60, // 29: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	29, // 30: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
+	61, // 31: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	61, // 32: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	61, // 33: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	62, // 34: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	63, // 35: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	64, // 36: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
+	62, // 37: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	65, // 38: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	41, // 39: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	41, // 40: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 41: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
+	57, // 42: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
+	50, // 43: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
+	2,  // 44: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	8,  // 45: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	11, // 46: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	13, // 47: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	17, // 48: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	4,  // 49: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
+	49, // 50: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
+	15, // 51: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	19, // 52: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	21, // 53: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	23, // 54: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	66, // 55: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
+	25, // 56: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	27, // 57: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	30, // 58: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	32, // 59: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	34, // 60: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	36, // 61: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	38, // 62: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	6,  // 63: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	40, // 64: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	43, // 65: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	52, // 66: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
+	45, // 67: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	47, // 68: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	3,  // 69: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	9,  // 70: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	12, // 71: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	14, // 72: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	18, // 73: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	5,  // 74: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	51, // 75: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
+	16, // 76: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	20, // 77: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	22, // 78: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	24, // 79: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	67, // 80: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
+	26, // 81: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	28, // 82: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	31, // 83: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	33, // 84: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	35, // 85: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	37, // 86: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	39, // 87: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	7,  // 88: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	42, // 89: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	44, // 90: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	53, // 91: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
+	46, // 92: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	48, // 93: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	69, // [69:94] is the sub-list for method output_type
+	44, // [44:69] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }
@@ -3595,13 +3684,14 @@ func file_mailferry_v1_control_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_control_proto_rawDesc), len(file_mailferry_v1_control_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   4,
 		},
 		GoTypes:           file_mailferry_v1_control_proto_goTypes,
 		DependencyIndexes: file_mailferry_v1_control_proto_depIdxs,
+		EnumInfos:         file_mailferry_v1_control_proto_enumTypes,
 		MessageInfos:      file_mailferry_v1_control_proto_msgTypes,
 	}.Build()
 	File_mailferry_v1_control_proto = out.File
