@@ -53,6 +53,28 @@ type Rules struct {
 	Text     schedule.Text
 	// Source says whose they are: "account", "domain" or "settings".
 	Source string
+	// Least is the least time between two starts, 0 for none, and LeastOf says whose rule that is: "domain" or "settings".
+	Least   time.Duration
+	LeastOf string
+}
+
+// AtLeast returns r with the least time between two starts of a domain and of the settings, of which the longer holds.
+func (r Rules) AtLeast(domain, global time.Duration) Rules {
+	switch {
+	case domain > global:
+		r.Least, r.LeastOf = domain, "domain"
+	case global > 0:
+		r.Least, r.LeastOf = global, "settings"
+	}
+	return r
+}
+
+// ValidateMinInterval returns an *[Error] of the field min_interval if d is not one, or 0.
+func ValidateMinInterval(d time.Duration) error {
+	if d != 0 && (d < MinInterval || d > MaxInterval) {
+		return invalid("min_interval", "want %v to %v, or 0 for none", MinInterval, MaxInterval)
+	}
+	return nil
 }
 
 // RulesOf returns the rules of an account: its own interval or schedule, else those of its domain, else the global

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -42,6 +43,8 @@ type Domain struct {
 	Notify
 	// Schedule of its accounts that have none of their own.
 	Schedule schedule.Text
+	// MinInterval is the least time between two scheduled runs of an account, 0 for that of the settings.
+	MinInterval time.Duration
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -100,7 +103,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		MailboxDestinationUsername: dom.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(dom.MailboxLogin.Sealed),
 		EgressProxyUsername: dom.ProxyLogin.Username, SealedEgressProxyPassword: []byte(dom.ProxyLogin.Sealed),
 		WebhookUrl: dom.WebhookURL, SealedWebhookSecret: []byte(dom.SealedWebhookSecret), NotifyAdmin: dom.NotifyAdmin,
-		Schedule: account.ScheduleProto(dom.Schedule),
+		Schedule: account.ScheduleProto(dom.Schedule), MinInterval: minProto(dom.MinInterval),
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -156,6 +159,7 @@ func readDomain(e entry) (Domain, error) {
 		ProxyLogin:   Login{p.GetEgressProxyUsername(), string(p.GetSealedEgressProxyPassword())},
 		Notify:       Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()},
 		Schedule:     account.ScheduleFromProto(p.GetSchedule()),
+		MinInterval:  max(0, p.GetMinInterval().AsDuration()),
 		Revision:     e.revision,
 	}, nil
 }

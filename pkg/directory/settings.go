@@ -34,6 +34,8 @@ type Settings struct {
 	Notify
 	// Schedule is the global one where it has entries, in place of Interval.
 	Schedule schedule.Text
+	// MinInterval is the least time between two scheduled runs of an account, 0 for none.
+	MinInterval time.Duration
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -85,7 +87,7 @@ func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 		DestinationUsername: s.Login.Username, SealedDestinationPassword: []byte(s.Login.Sealed),
 		MailboxDestinationUsername: s.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(s.MailboxLogin.Sealed),
 		WebhookUrl: s.WebhookURL, SealedWebhookSecret: []byte(s.SealedWebhookSecret), NotifyAdmin: s.NotifyAdmin,
-		Schedule: account.ScheduleProto(s.Schedule),
+		Schedule: account.ScheduleProto(s.Schedule), MinInterval: minProto(s.MinInterval),
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -127,7 +129,16 @@ func readSettings(e *entry) (Settings, error) {
 	s.MailboxLogin = Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())}
 	s.Notify = Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()}
 	s.Schedule = account.ScheduleFromProto(p.GetSchedule())
+	s.MinInterval = max(0, p.GetMinInterval().AsDuration())
 	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil
+}
+
+// minProto is nil for none.
+func minProto(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }

@@ -9,6 +9,8 @@ import (
 type Schedule struct {
 	Entries []Entry
 	Zone    *time.Location
+	// Least is an interval to which shorter ones are raised; 0 for none.
+	Least time.Duration
 }
 
 // Text is a schedule as people write it.
@@ -84,7 +86,14 @@ type Start struct {
 func (s Schedule) Next(uid string, after time.Time) Start {
 	var first Start
 	for _, e := range s.Entries {
-		n := e.next(uid, after, s.Zone)
+		raised := e
+		if e.Every > 0 {
+			raised.Every = max(e.Every, s.Least)
+		}
+		n := raised.next(uid, after, s.Zone)
+		if raised.Every > e.Every && n.note == "" {
+			n.note = "raised to " + raised.Every.String()
+		}
 		if !n.at.IsZero() && (first.At.IsZero() || n.at.Before(first.At)) {
 			first = Start{At: n.at.UTC(), Entry: e, Note: n.note}
 		}

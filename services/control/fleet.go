@@ -104,6 +104,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		DestinationUsername: d.Login.Username, MailboxDestinationUsername: d.MailboxLogin.Username,
 		WebhookUrl: d.WebhookURL, NotifyAdmin: d.NotifyAdmin,
 		Schedule:            account.ScheduleProto(d.Schedule),
+		MinInterval:         minInterval(d.MinInterval),
 		EgressProxyUsername: d.ProxyLogin.Username,
 	}
 }
@@ -158,9 +159,9 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 		RequireTLS: req.GetDomain().GetRequireTls(), AllowInvalidTLS: req.GetDomain().GetAllowInvalidTls(),
 		EgressPorts: account.Ports(req.GetDomain().GetEgressPorts()), EgressProxy: req.GetDomain().GetEgressProxy(), EgressSource: req.GetDomain().GetEgressSource(),
 		MailboxDestination: strings.TrimSpace(req.GetDomain().GetMailboxDestination()), Postmaster: strings.TrimSpace(req.GetDomain().GetPostmaster()),
-		Schedule: account.ScheduleFromProto(req.GetDomain().GetSchedule()),
+		Schedule: account.ScheduleFromProto(req.GetDomain().GetSchedule()), MinInterval: req.GetDomain().GetMinInterval().AsDuration(),
 	}
-	if err := account.ValidateSchedule(d.Schedule); err != nil {
+	if err := errors.Join(account.ValidateSchedule(d.Schedule), account.ValidateMinInterval(d.MinInterval)); err != nil {
 		return nil, asField(err)
 	}
 	if err := checkEgress(d); err != nil {
@@ -253,8 +254,16 @@ func protoSettings(s directory.Settings) *mailferryv1.Settings {
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 		DestinationUsername: s.Login.Username, MailboxDestinationUsername: s.MailboxLogin.Username,
 		WebhookUrl: s.WebhookURL, NotifyAdmin: s.NotifyAdmin,
-		Schedule: account.ScheduleProto(s.Schedule),
+		Schedule: account.ScheduleProto(s.Schedule), MinInterval: minInterval(s.MinInterval),
 	}
+}
+
+// minInterval is nil for none.
+func minInterval(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 // PutSettings changes the settings that are set in the request.
@@ -266,6 +275,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		return nil, errField("interval", "want %v to %v", account.MinInterval, account.MaxInterval)
 	}
 	if err := account.Ports(req.GetEgressPorts()).Validate(); err != nil {
+		return nil, asField(err)
+	}
+	if err := account.ValidateMinInterval(req.GetMinInterval().AsDuration()); err != nil {
 		return nil, asField(err)
 	}
 	if err := account.ValidateSchedule(account.ScheduleFromProto(req.GetSchedule())); err != nil {
@@ -296,6 +308,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		}
 		if req.EgressPorts != nil {
 			set.EgressPorts = account.Ports(req.GetEgressPorts())
+		}
+		if req.MinInterval != nil {
+			set.MinInterval = req.GetMinInterval().AsDuration()
 		}
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()

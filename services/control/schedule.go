@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -39,11 +40,18 @@ func (s *Service) ExplainSchedule(ctx context.Context, req *mailferryv1.ExplainS
 		return nil, errInvalid(err)
 	}
 	out := &mailferryv1.ExplainScheduleResponse{Source: r.Source, TimeZone: parsed.Zone.String()}
+	parsed.Least = r.Least
+	if r.Least > 0 {
+		out.MinInterval, out.MinIntervalOf = durationpb.New(r.Least), r.LeastOf
+	}
 	for at := time.Now(); len(out.Starts) < n; {
 		var start schedule.Start
 		rule := "every " + r.Interval.String()
 		if r.Interval > 0 {
-			start.At = schedule.Next(a.UID, r.Interval, at)
+			start.At = schedule.Next(a.UID, max(r.Interval, r.Least), at)
+			if r.Interval < r.Least {
+				start.Note = "raised to " + r.Least.String()
+			}
 		} else if start = parsed.Next(a.UID, at); !start.At.IsZero() {
 			rule = start.Entry.String()
 		}
@@ -51,7 +59,7 @@ func (s *Service) ExplainSchedule(ctx context.Context, req *mailferryv1.ExplainS
 			break
 		}
 		out.Starts = append(out.Starts, &mailferryv1.ScheduledStart{At: timestamppb.New(start.At), Rule: rule, Note: start.Note})
-		at = start.At
+		at = start.At.Add(max(0, r.Least-1))
 	}
 	out.HeldBack, err = s.heldBack(ctx, a)
 	return out, err
@@ -67,7 +75,7 @@ func (s *Service) rules(ctx context.Context, a account.Account) (account.Rules, 
 	if err != nil {
 		return account.Rules{}, asError("settings", err)
 	}
-	return account.RulesOf(a.Interval, a.Schedule, d.Schedule, account.Rules{Interval: set.Interval, Text: set.Schedule}), nil
+	return account.RulesOf(a.Interval, a.Schedule, d.Schedule, account.Rules{Interval: set.Interval, Text: set.Schedule}).AtLeast(d.MinInterval, set.MinInterval), nil
 }
 
 // heldBack says why an account is not run by its schedule, "" if it is.

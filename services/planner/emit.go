@@ -123,10 +123,7 @@ func (p *Planner) publish(trusted, ctx context.Context, claims []due.Claimed) er
 		if refused[c.UID] {
 			return c.Due
 		}
-		if at.Before(c.Due) { // by the clock of Redis it was due
-			return p.plan.after(c.Entry, c.Due)
-		}
-		return p.plan.after(c.Entry, at)
+		return p.plan.behind(c, at)
 	})
 	return errors.Join(failed, err)
 }

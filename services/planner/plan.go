@@ -15,28 +15,53 @@ import (
 type plan struct {
 	mu      sync.RWMutex
 	global  directory.Settings
-	domains map[string]schedule.Text // of those that have one, or a zone
+	domains map[string]ofDomain // of those that have some
 	// parsed are schedules by their text: to look a zone up is slow.
 	parsed map[string]schedule.Schedule
 }
 
+// ofDomain is what a domain says of when its accounts are run.
+type ofDomain struct {
+	schedule schedule.Text
+	least    time.Duration
+}
+
 func newPlan(s directory.Settings) *plan {
-	return &plan{global: s, domains: map[string]schedule.Text{}, parsed: map[string]schedule.Schedule{}}
+	return &plan{global: s, domains: map[string]ofDomain{}, parsed: map[string]schedule.Schedule{}}
+}
+
+// rules returns those that hold for an account.
+func (p *plan) rules(e due.Entry) account.Rules {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	d := p.domains[e.Domain]
+	global := account.Rules{Interval: p.global.Interval, Text: p.global.Schedule}
+	return account.RulesOf(e.Interval, e.Schedule, d.schedule, global).AtLeast(d.least, p.global.MinInterval)
 }
 
 // next returns when an account is due after a time, the zero time for never.
 func (p *plan) next(e due.Entry, after time.Time) time.Time {
-	p.mu.RLock()
-	r := rules(e.Interval, e.Schedule, p.domains[e.Domain], p.global)
-	p.mu.RUnlock()
+	r := p.rules(e)
 	if r.Interval > 0 {
-		return schedule.Next(e.UID, r.Interval, after)
+		return schedule.Next(e.UID, max(r.Interval, r.Least), after)
 	}
 	s, err := p.parse(r.Text)
 	if err != nil { // of a version that knew more
-		return schedule.Next(e.UID, p.interval(), after)
+		return schedule.Next(e.UID, max(p.interval(), r.Least), after)
 	}
+	s.Least = r.Least
 	return s.Next(e.UID, after).At
+}
+
+// behind is after, as far behind the turn that was claimed as has to be at least.
+func (p *plan) behind(c due.Claimed, at time.Time) time.Time {
+	if soonest := c.Due.Add(p.rules(c.Entry).Least - 1); soonest.After(at) {
+		at = soonest
+	}
+	if at.Before(c.Due) { // by the clock of Redis it was due
+		at = c.Due
+	}
+	return p.after(c.Entry, at)
 }
 
 // after is next, no earlier than the runs of the account have said. An interval is followed from then on; hours and
@@ -46,10 +71,7 @@ func (p *plan) after(e due.Entry, at time.Time) time.Time {
 	if !e.NotBefore.After(next) || next.IsZero() {
 		return next
 	}
-	p.mu.RLock()
-	r := rules(e.Interval, e.Schedule, p.domains[e.Domain], p.global)
-	p.mu.RUnlock()
-	if r.Interval > 0 {
+	if p.rules(e).Interval > 0 {
 		return e.NotBefore
 	}
 	return p.next(e, e.NotBefore.Add(-time.Millisecond))
@@ -91,27 +113,22 @@ func (p *plan) setGlobal(s directory.Settings) bool {
 	defer p.mu.Unlock()
 	old := p.global
 	p.global = s
-	return old.Interval != s.Interval || !same(old.Schedule, s.Schedule)
+	return old.Interval != s.Interval || old.MinInterval != s.MinInterval || !same(old.Schedule, s.Schedule)
 }
 
 // setDomain takes a domain and says whether its schedule changed.
 func (p *plan) setDomain(d directory.Domain) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old := p.domains[d.Name]
-	if len(d.Schedule.Entries) == 0 && d.Schedule.Zone == "" {
+	old, now := p.domains[d.Name], ofDomain{d.Schedule, d.MinInterval}
+	if len(d.Schedule.Entries) == 0 && d.Schedule.Zone == "" && d.MinInterval == 0 {
 		delete(p.domains, d.Name)
 	} else {
-		p.domains[d.Name] = d.Schedule
+		p.domains[d.Name] = now
 	}
-	return !same(old, d.Schedule)
+	return old.least != now.least || !same(old.schedule, now.schedule)
 }
 
 func same(a, b schedule.Text) bool {
 	return a.Zone == b.Zone && strings.Join(a.Entries, ";") == strings.Join(b.Entries, ";")
-}
-
-// rules is account.Rules with the schedules of domain and settings.
-func rules(interval time.Duration, own, domain schedule.Text, s directory.Settings) account.Rules {
-	return account.RulesOf(interval, own, domain, account.Rules{Interval: s.Interval, Text: s.Schedule})
 }

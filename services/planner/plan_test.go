@@ -24,12 +24,20 @@ func TestWhoseSchedule(t *testing.T) {
 			t.Errorf("%s: a change is not told, or told twice", d.Name)
 		}
 	}
+	slow := directory.Domain{Name: "slow.example", MinInterval: 20 * time.Minute}
+	if !p.setDomain(slow) || p.setDomain(slow) {
+		t.Error("a least interval is not told, or told twice")
+	}
 	after := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	tests := map[string]struct {
 		entry due.Entry
 		want  time.Time // within a minute; zero: never
 	}{
 		"interval":            {due.Entry{Interval: time.Minute}, after},
+		"raised":              {due.Entry{Domain: "slow.example", Interval: time.Minute}, schedule.Next("u", 20*time.Minute, after)},
+		"raised by calendar":  {due.Entry{Domain: "slow.example", Schedule: text("", "every 5m")}, schedule.Next("u", 20*time.Minute, after)},
+		"raised global":       {due.Entry{Domain: "slow.example"}, schedule.Next("u", 20*time.Minute, after)},
+		"longer than least":   {due.Entry{Domain: "slow.example", Interval: time.Hour}, schedule.Next("u", time.Hour, after)},
 		"global":              {due.Entry{Domain: "x"}, schedule.Next("u", 10*time.Minute, after)},
 		"own":                 {due.Entry{Schedule: text("", "at 06:30")}, time.Date(2026, 7, 2, 6, 30, 0, 0, time.UTC)},
 		"own, domain's zone":  {due.Entry{Domain: "berlin.example", Schedule: text("", "at 06:30")}, time.Date(2026, 7, 2, 4, 30, 0, 0, time.UTC)},
@@ -54,7 +62,24 @@ func TestWhoseSchedule(t *testing.T) {
 	if got := p.next(due.Entry{UID: "u", Domain: "berlin.example"}, after); !got.Truncate(time.Minute).Equal(time.Date(2026, 7, 2, 3, 0, 0, 0, time.UTC)) {
 		t.Errorf("the global schedule in the domain's zone: %v", got)
 	}
-	if !p.setDomain(directory.Domain{Name: "nightly.example"}) || len(p.domains) != 1 {
+	if !p.setDomain(directory.Domain{Name: "nightly.example"}) || len(p.domains) != 2 {
 		t.Error("a domain without schedule is kept")
+	}
+}
+
+// TestNoMoreOften has entries that come more often together than each: the next start is the least interval behind the last.
+func TestNoMoreOften(t *testing.T) {
+	t.Parallel()
+	p := newPlan(directory.Settings{Interval: 10 * time.Minute, MinInterval: 15 * time.Minute})
+	for _, entries := range [][]string{{"cron */10 * * * *"}, {"at 06:00", "at 06:10", "at 06:20"}, {"every 1m"}, {"every 1m 05:00-07:00", "cron * * * * *"}} {
+		c := due.Claimed{Entry: due.Entry{UID: "u", Schedule: text("", entries...)}, Due: time.Date(2026, 7, 1, 5, 59, 0, 0, time.UTC)}
+		c.Due = p.next(c.Entry, c.Due)
+		for range 50 {
+			next := p.behind(c, c.Due.Add(time.Second))
+			if next.Sub(c.Due) < 15*time.Minute {
+				t.Fatalf("%q: %v behind %v", entries, next.Sub(c.Due), c.Due)
+			}
+			c.Due = next
+		}
 	}
 }

@@ -1464,6 +1464,9 @@ type Domain struct {
 	NotifyAdmin string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
 	// Of its accounts that have neither schedule nor interval of their own.
 	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// None of its accounts is run by its schedule more often; one that asks for that is raised to it. Unset: as the
+	// settings say, and it never undercuts them.
+	MinInterval *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
 	// How egress_proxy is signed in to (RFC 1929); the password is never set in an answer of the control API.
 	EgressProxyUsername       string `protobuf:"bytes,43,opt,name=egress_proxy_username,json=egressProxyUsername,proto3" json:"egress_proxy_username,omitempty"`
 	SealedEgressProxyPassword []byte `protobuf:"bytes,44,opt,name=sealed_egress_proxy_password,json=sealedEgressProxyPassword,proto3" json:"sealed_egress_proxy_password,omitempty"`
@@ -1662,6 +1665,13 @@ func (x *Domain) GetSchedule() *Schedule {
 	return nil
 }
 
+func (x *Domain) GetMinInterval() *durationpb.Duration {
+	if x != nil {
+		return x.MinInterval
+	}
+	return nil
+}
+
 func (x *Domain) GetEgressProxyUsername() string {
 	if x != nil {
 		return x.EgressProxyUsername
@@ -1705,7 +1715,9 @@ type Settings struct {
 	SealedWebhookSecret []byte `protobuf:"bytes,41,opt,name=sealed_webhook_secret,json=sealedWebhookSecret,proto3" json:"sealed_webhook_secret,omitempty"`
 	NotifyAdmin         string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3" json:"notify_admin,omitempty"`
 	// Global schedule, in place of interval where it has entries.
-	Schedule      *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// The same for all accounts; see Domain.
+	MinInterval   *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1855,6 +1867,13 @@ func (x *Settings) GetNotifyAdmin() string {
 func (x *Settings) GetSchedule() *Schedule {
 	if x != nil {
 		return x.Schedule
+	}
+	return nil
+}
+
+func (x *Settings) GetMinInterval() *durationpb.Duration {
+	if x != nil {
+		return x.MinInterval
 	}
 	return nil
 }
@@ -2042,7 +2061,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
 	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
-	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xe1\b\n" +
+	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\x9f\t\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -2072,9 +2091,10 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"webhookUrl\x122\n" +
 	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
 	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\x122\n" +
-	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x122\n" +
+	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
+	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x122\n" +
 	"\x15egress_proxy_username\x18+ \x01(\tR\x13egressProxyUsername\x12?\n" +
-	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\"\xa9\x06\n" +
+	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\"\xe7\x06\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -2097,7 +2117,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"webhookUrl\x122\n" +
 	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
 	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\x122\n" +
-	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bscheduleB\x12\n" +
+	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
+	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminIntervalB\x12\n" +
 	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +
@@ -2215,15 +2236,17 @@ var file_mailferry_v1_account_proto_depIdxs = []int32{
 	8,  // 16: mailferry.v1.Domain.client_address:type_name -> mailferry.v1.ClientAddress
 	11, // 17: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
 	12, // 18: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
-	17, // 19: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	12, // 20: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
-	18, // 21: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	18, // 22: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	17, // 19: mailferry.v1.Domain.min_interval:type_name -> google.protobuf.Duration
+	17, // 20: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	12, // 21: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
+	17, // 22: mailferry.v1.Settings.min_interval:type_name -> google.protobuf.Duration
+	18, // 23: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	18, // 24: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }

@@ -2300,7 +2300,9 @@ type PutSettingsRequest struct {
 	WebhookSecret              *string `protobuf:"bytes,41,opt,name=webhook_secret,json=webhookSecret,proto3,oneof" json:"webhook_secret,omitempty"`
 	NotifyAdmin                *string `protobuf:"bytes,42,opt,name=notify_admin,json=notifyAdmin,proto3,oneof" json:"notify_admin,omitempty"`
 	// Set without entries: no schedule but the interval.
-	Schedule      *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Zero: no least interval.
+	MinInterval   *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2443,6 +2445,13 @@ func (x *PutSettingsRequest) GetNotifyAdmin() string {
 func (x *PutSettingsRequest) GetSchedule() *Schedule {
 	if x != nil {
 		return x.Schedule
+	}
+	return nil
+}
+
+func (x *PutSettingsRequest) GetMinInterval() *durationpb.Duration {
+	if x != nil {
+		return x.MinInterval
 	}
 	return nil
 }
@@ -3048,7 +3057,10 @@ type ExplainScheduleResponse struct {
 	TimeZone string            `protobuf:"bytes,2,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	Starts   []*ScheduledStart `protobuf:"bytes,3,rep,name=starts,proto3" json:"starts,omitempty"`
 	// Why the account is not run at these times, empty if it is: it is not active, or its runs failed.
-	HeldBack      string `protobuf:"bytes,4,opt,name=held_back,json=heldBack,proto3" json:"held_back,omitempty"`
+	HeldBack string `protobuf:"bytes,4,opt,name=held_back,json=heldBack,proto3" json:"held_back,omitempty"`
+	// It is not run more often than that, and whose rule it is: "domain" or "settings". Unset: nobody's.
+	MinInterval   *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
+	MinIntervalOf string               `protobuf:"bytes,52,opt,name=min_interval_of,json=minIntervalOf,proto3" json:"min_interval_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3107,6 +3119,20 @@ func (x *ExplainScheduleResponse) GetStarts() []*ScheduledStart {
 func (x *ExplainScheduleResponse) GetHeldBack() string {
 	if x != nil {
 		return x.HeldBack
+	}
+	return ""
+}
+
+func (x *ExplainScheduleResponse) GetMinInterval() *durationpb.Duration {
+	if x != nil {
+		return x.MinInterval
+	}
+	return nil
+}
+
+func (x *ExplainScheduleResponse) GetMinIntervalOf() string {
+	if x != nil {
+		return x.MinIntervalOf
 	}
 	return ""
 }
@@ -3359,7 +3385,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xc2\b\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\x80\t\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -3382,7 +3408,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"webhookUrl\x88\x01\x01\x12*\n" +
 	"\x0ewebhook_secret\x18) \x01(\tH\fR\rwebhookSecret\x88\x01\x01\x12&\n" +
 	"\fnotify_admin\x18* \x01(\tH\rR\vnotifyAdmin\x88\x01\x01\x122\n" +
-	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bscheduleB\x0e\n" +
+	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
+	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminIntervalB\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
@@ -3427,12 +3454,14 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x0eScheduledStart\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"\xa1\x01\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\x87\x02\n" +
 	"\x17ExplainScheduleResponse\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x124\n" +
 	"\x06starts\x18\x03 \x03(\v2\x1c.mailferry.v1.ScheduledStartR\x06starts\x12\x1b\n" +
-	"\theld_back\x18\x04 \x01(\tR\bheldBack\"#\n" +
+	"\theld_back\x18\x04 \x01(\tR\bheldBack\x12<\n" +
+	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12&\n" +
+	"\x0fmin_interval_of\x184 \x01(\tR\rminIntervalOf\"#\n" +
 	"\x11ExportDeadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"*\n" +
 	"\x12ExportDeadResponse\x12\x14\n" +
@@ -3601,68 +3630,70 @@ var file_mailferry_v1_control_proto_depIdxs = []int32{
 	62, // 34: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
 	63, // 35: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
 	64, // 36: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
-	62, // 37: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	65, // 38: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	41, // 39: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	41, // 40: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 41: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
-	57, // 42: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
-	50, // 43: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
-	2,  // 44: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	8,  // 45: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	11, // 46: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	13, // 47: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	17, // 48: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	4,  // 49: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
-	49, // 50: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
-	15, // 51: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
-	19, // 52: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	21, // 53: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	23, // 54: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	66, // 55: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
-	25, // 56: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	27, // 57: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	30, // 58: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	32, // 59: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	34, // 60: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	36, // 61: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	38, // 62: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	6,  // 63: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
-	40, // 64: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	43, // 65: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	52, // 66: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
-	45, // 67: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	47, // 68: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	3,  // 69: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	9,  // 70: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	12, // 71: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	14, // 72: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	18, // 73: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	5,  // 74: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	51, // 75: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
-	16, // 76: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	20, // 77: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	22, // 78: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	24, // 79: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	67, // 80: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
-	26, // 81: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	28, // 82: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	31, // 83: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	33, // 84: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	35, // 85: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	37, // 86: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	39, // 87: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	7,  // 88: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	42, // 89: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	44, // 90: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	53, // 91: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
-	46, // 92: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	48, // 93: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	69, // [69:94] is the sub-list for method output_type
-	44, // [44:69] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	63, // 37: mailferry.v1.PutSettingsRequest.min_interval:type_name -> google.protobuf.Duration
+	62, // 38: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	65, // 39: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	41, // 40: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	41, // 41: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 42: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
+	57, // 43: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
+	50, // 44: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
+	63, // 45: mailferry.v1.ExplainScheduleResponse.min_interval:type_name -> google.protobuf.Duration
+	2,  // 46: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	8,  // 47: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	11, // 48: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	13, // 49: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	17, // 50: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	4,  // 51: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
+	49, // 52: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
+	15, // 53: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	19, // 54: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	21, // 55: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	23, // 56: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	66, // 57: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
+	25, // 58: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	27, // 59: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	30, // 60: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	32, // 61: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	34, // 62: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	36, // 63: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	38, // 64: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	6,  // 65: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	40, // 66: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	43, // 67: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	52, // 68: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
+	45, // 69: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	47, // 70: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	3,  // 71: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	9,  // 72: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	12, // 73: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	14, // 74: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	18, // 75: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	5,  // 76: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	51, // 77: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
+	16, // 78: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	20, // 79: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	22, // 80: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	24, // 81: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	67, // 82: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
+	26, // 83: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	28, // 84: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	31, // 85: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	33, // 86: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	35, // 87: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	37, // 88: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	39, // 89: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	7,  // 90: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	42, // 91: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	44, // 92: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	53, // 93: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
+	46, // 94: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	48, // 95: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	71, // [71:96] is the sub-list for method output_type
+	46, // [46:71] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
@@ -48,8 +50,9 @@ type DomainPolicy struct {
 	DestinationUsername        *string `placeholder:"NAME" help:"User name that its destination is signed in to with; its password comes from --destination-password-file or --destination-password-stdin. Empty: nobody signs in."`
 	MailboxDestinationUsername *string `placeholder:"NAME" help:"The same for its mailbox destination."`
 
-	Calendar   `embed:""`
-	Postmaster *string `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
+	Calendar    `embed:""`
+	MinInterval *time.Duration `placeholder:"DURATION" help:"None of its accounts is run by its schedule more often; one that asks for that is raised to it. 0: as the settings say."`
+	Postmaster  *string        `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
 }
 
 func (p *DomainPolicy) named() bool {
@@ -71,6 +74,9 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	text := account.ScheduleFromProto(d.GetSchedule())
 	p.Calendar.apply(&text)
 	d.Schedule = account.ScheduleProto(text)
+	if p.MinInterval != nil {
+		d.MinInterval = durationpb.New(*p.MinInterval)
+	}
 	change(&d.EgressProxyUsername, p.EgressProxyUsername)
 	change(&d.MailboxDestination, p.MailboxDestination)
 	change(&d.Postmaster, p.Postmaster)

@@ -98,6 +98,9 @@ func (c *ScheduleExplainCmd) Run(ctx context.Context, env *Env) error {
 	}
 	whose := map[string]string{"account": "its own schedule", "domain": "the schedule of its domain", "settings": "the global schedule"}[res.GetSource()]
 	_, _ = fmt.Fprintf(env.Stdout, "account %s goes by %s, in %s\n", c.Ref, whose, loc)
+	if least := interval(res.GetMinInterval()); least != "" {
+		_, _ = fmt.Fprintf(env.Stdout, "no more often than every %s, by a rule of its %s\n", least, map[bool]string{true: "domain", false: "installation"}[res.GetMinIntervalOf() == "domain"])
+	}
 	if why := res.GetHeldBack(); why != "" {
 		_, _ = fmt.Fprintf(env.Stdout, "held back: %s\n", oneLine(why))
 	}

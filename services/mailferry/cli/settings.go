@@ -44,7 +44,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 	if dest == "" {
 		dest = "(none: domains need their own)"
 	}
-	properties(env, "interval", interval(s.GetInterval()), "schedule", strings.Join(s.GetSchedule().GetEntries(), "; "), "time_zone", s.GetSchedule().GetTimeZone(), "pop3_locking", locking, "destination", dest,
+	properties(env, "interval", interval(s.GetInterval()), "min_interval", interval(s.GetMinInterval()), "schedule", strings.Join(s.GetSchedule().GetEntries(), "; "), "time_zone", s.GetSchedule().GetTimeZone(), "pop3_locking", locking, "destination", dest,
 		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"),
 		"destination_username", s.GetDestinationUsername(), "mailbox_destination", s.GetMailboxDestination(),
 		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster(), "webhook_url", s.GetWebhookUrl(), "notify_admin", s.GetNotifyAdmin())
@@ -55,7 +55,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, schedule=ENTRIES, time_zone=ZONE, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
+	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, min_interval=DURATION, schedule=ENTRIES, time_zone=ZONE, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
 
 	DestinationLogin `embed:""`
 }
@@ -63,6 +63,7 @@ type SettingsSetCmd struct {
 // Help explains the settings.
 func (*SettingsSetCmd) Help() string {
 	return `  interval      how often accounts without an interval of their own are fetched
+  min_interval  no account is run by its schedule more often, one that asks for that is raised to it; 0: none
   schedule      by the calendar, in place of interval: 'every 5m; every 1m mon-fri 08:00-18:00'; empty: interval
                 (mailferry schedule explain --help)
   time_zone     of schedules that name none, as Europe/Berlin; UTC if empty
@@ -152,6 +153,12 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 			return usage("interval: %q is not a duration like 5m or 1h30m", value)
 		}
 		req.Interval = durationpb.New(d)
+	case "min_interval":
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return usage("min_interval: %q is not a duration like 5m, or 0 for none", value)
+		}
+		req.MinInterval = durationpb.New(d)
 	case "pop3_locking":
 		return assignBool(&req.Pop3Locking, name, value)
 	case "require_tls":
@@ -179,7 +186,7 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 	case "notify_admin":
 		req.NotifyAdmin = &value
 	default:
-		return usage("there is no setting %q: there are interval, schedule, time_zone, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
+		return usage("there is no setting %q: there are interval, min_interval, schedule, time_zone, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
 	}
 	return nil
 }
