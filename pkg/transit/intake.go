@@ -196,7 +196,7 @@ func (i *Intake) pull(n int, now time.Time) {
 		return
 	}
 	i.pulls++
-	l.begin(i.pulls, batch, now)
+	l.begin(i.pulls, batch, bytes, now)
 	reply := i.inbox + "." + strconv.Itoa(n) + "." + strconv.FormatUint(i.pulls, 36)
 	subject := i.t.api + "CONSUMER.MSG.NEXT." + transitStream + "." + laneName(n)
 	if err := i.t.nc.PublishRequest(subject, reply, req); err != nil {

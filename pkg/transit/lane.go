@@ -14,6 +14,7 @@ type lane struct {
 
 	pull      uint64 // number of the last pull
 	asked     int    // messages it may still bring; 0: none is out
+	room      int    // octets it may still bring, as the server counts them; 0: they are not bounded
 	capped    bool   // what it may still bring is less than a whole lane's share
 	heard     time.Time
 	notBefore time.Time
@@ -36,6 +37,11 @@ func (l *lane) push(m *waiting) {
 	l.capped = true // of the share of this pull, a part is used
 	if l.asked > 0 {
 		l.asked--
+	}
+	if l.room > 0 {
+		if l.room -= m.msg.Size(); l.room <= 0 {
+			l.asked, l.room = 0, 0 // a pull whose octets are used up to the last one ends without a word
+		}
 	}
 }
 
@@ -67,8 +73,8 @@ func (l *lane) want(most, bytes int) (batch, limit int) {
 	return max(most-len(l.queue), 1), bytes - l.bytes
 }
 
-func (l *lane) begin(pull uint64, batch int, now time.Time) {
-	l.pull, l.asked, l.heard = pull, batch, now
+func (l *lane) begin(pull uint64, batch, bytes int, now time.Time) {
+	l.pull, l.asked, l.room, l.heard = pull, batch, bytes, now
 }
 
 // end says that the pull is over.
