@@ -22,7 +22,6 @@ type twin struct {
 	e     due.Entry
 	at    time.Time // zero for never
 	never bool      // by the schedule
-	told  string
 }
 
 // put answers whether the account is due at once.
