@@ -30,6 +30,7 @@ type breaker struct {
 	until       time.Time
 	trying      bool
 	lastFailure error
+	turnBack    time.Time // when the message comes back that was blocked last
 }
 
 func newBreaker(cfg Config) *breaker {
@@ -42,8 +43,13 @@ func newBreaker(cfg Config) *breaker {
 // opens is how many failures in a row open a breaker.
 const opens = 3
 
+// comebacks is how many messages that were blocked come back each second at most, so that those of a destination that is down
+// take little from others, however many TRANSIT holds.
+const comebacks = 500
+
 // errBlocked says that a hand-over was not tried. Its cause is another's: it is told, and not what became of this one.
 type errBlocked struct {
+	by    *breaker
 	wait  time.Duration
 	cause error
 }
@@ -55,8 +61,19 @@ func (e *errBlocked) Error() string {
 	return "the destination is too slow for more messages at once"
 }
 
-func blocked(wait time.Duration, cause error) error {
-	return fault.New(fault.DestinationTemporary, "deliver", &errBlocked{max(wait, 100*time.Millisecond), cause})
+func (g *breaker) blocked(wait time.Duration, cause error) error {
+	return fault.New(fault.DestinationTemporary, "deliver", &errBlocked{g, max(wait, 100*time.Millisecond), cause})
+}
+
+// back returns when a message that was blocked comes back, wait from now at the earliest.
+func (g *breaker) back(now time.Time, wait time.Duration) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.turnBack.Before(now) {
+		g.turnBack = now
+	}
+	g.turnBack = g.turnBack.Add(time.Second / comebacks)
+	return max(spread(wait), g.turnBack.Sub(now))
 }
 
 // enter lets a hand-over in, or says why not; who was let in goes out by leave.
@@ -85,13 +102,13 @@ func (g *breaker) ask(now time.Time) (turn <-chan struct{}, err error) {
 	defer g.mu.Unlock()
 	switch {
 	case g.failures >= opens && (g.trying || now.Before(g.until)):
-		return nil, blocked(max(g.until.Sub(now), g.min), g.lastFailure)
+		return nil, g.blocked(max(g.until.Sub(now), g.min), g.lastFailure)
 	case g.failures >= opens:
 		g.trying = true
 	case g.inside >= g.share && now.Sub(g.moved) < g.stall:
 		return g.turn, nil
 	case g.inside >= g.share:
-		return nil, blocked(g.min, nil)
+		return nil, g.blocked(g.min, nil)
 	}
 	if g.inside == 0 {
 		g.moved = now

@@ -111,14 +111,40 @@ func TestHungDestinationTakesNoMoreThanItsShare(t *testing.T) {
 
 func TestWaitingAccounts(t *testing.T) {
 	t.Parallel()
-	w := waiting{m: map[string]time.Time{}}
-	if !w.set("a", begun.Add(time.Second)) || w.set("a", begun.Add(2*time.Second)) {
+	b := newTestBreaker()
+	w := waiting{m: map[string]wait{}}
+	if !w.set("a", wait{b, begun.Add(time.Second)}) || w.set("a", wait{b, begun.Add(2 * time.Second)}) {
 		t.Error("set does not tell news")
 	}
-	if got := w.left("a", begun); got != 2*time.Second {
-		t.Error(got)
+	if by, got := w.left("a", begun); by != b || got != 2*time.Second {
+		t.Error(by, got)
 	}
-	if w.left("b", begun) > 0 || w.left("a", begun.Add(2*time.Second)) > 0 || len(w.m) != 0 {
-		t.Error("waits without a reason")
+	for account, at := range map[string]time.Time{"b": begun, "a": begun.Add(2 * time.Second)} {
+		if by, got := w.left(account, at); by != nil || got > 0 {
+			t.Error(account, "waits without a reason")
+		}
+	}
+	if len(w.m) != 0 {
+		t.Error("accounts are kept that do not wait")
+	}
+}
+
+// However many messages are blocked, comebacks of them come back in a second.
+func TestBlockedMessagesComeBackInTurn(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker()
+	perSecond := map[int]int{}
+	for range 10 * comebacks {
+		w := b.back(begun, 2*time.Second)
+		if w < 2*time.Second || w > 10*time.Second {
+			t.Fatal(w)
+		}
+		perSecond[int(w/time.Second)]++
+	}
+	if len(perSecond) < 8 || perSecond[9] > comebacks+1 {
+		t.Error(perSecond)
+	}
+	if w := b.back(begun.Add(time.Minute), time.Second); w > 1500*time.Millisecond {
+		t.Error("what was blocked long ago holds others up:", w)
 	}
 }

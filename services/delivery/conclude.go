@@ -203,12 +203,12 @@ func (h *handover) reject(ctx context.Context, err error) {
 }
 
 // backoff doubles with each redelivery.
-func (h *handover) backoff() time.Duration {
-	d := h.d.cfg.RetryMin
-	for i := 1; i < h.p.Delivered && d < h.d.cfg.RetryMax; i++ {
-		d *= 2
+func (d *Delivery) backoff(p *transit.Parcel) time.Duration {
+	pause := d.cfg.RetryMin
+	for i := 1; i < p.Delivered && pause < d.cfg.RetryMax; i++ {
+		pause *= 2
 	}
-	return min(d, h.d.cfg.RetryMax)
+	return min(pause, d.cfg.RetryMax)
 }
 
 func (h *handover) ack(ctx context.Context) {

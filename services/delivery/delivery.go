@@ -111,7 +111,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Delivery, error) {
 	dests := newDestinations(cfg, d.Vault)
 	return &Delivery{
 		Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics, dests.down), intake: intake, accounts: newAccounts(d.Directory),
-		dests: dests, waiting: waiting{m: map[string]time.Time{}}, receipts: newReceipts(d.Transit), backlog: newBacklog(d.Metrics), inHand: semaphore.NewWeighted(maxInHand), holder: rand.Text(),
+		dests: dests, waiting: waiting{m: map[string]wait{}}, receipts: newReceipts(d.Transit), backlog: newBacklog(d.Metrics), inHand: semaphore.NewWeighted(maxInHand), holder: rand.Text(),
 	}, nil
 }
 

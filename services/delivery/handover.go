@@ -52,15 +52,13 @@ type handover struct {
 
 // handle brings one parcel as far as it gets. Every way out settles the parcel.
 func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
+	if d.blocked(p, time.Now()) {
+		return
+	}
 	p.Keep(context.WithoutCancel(ctx)) // until it is settled
 	h := &handover{d: d, p: p, log: d.Log.WithLazy(
 		zap.String("account", p.GetDomain()+"/"+p.GetName()), zap.String("key", p.GetKey()), zap.String("run", p.GetRunId()))}
 	killpoint.Reach("delivery.pulled")
-	if wait := d.waiting.left(p.GetAccountUid(), time.Now()); wait > 0 && !h.held() {
-		d.metrics.outcome("blocked")
-		h.nak(ctx, spread(max(wait, h.backoff())))
-		return
-	}
 	if p.Err != nil {
 		h.bury(ctx, fault.New(fault.Internal, "message in transit", p.Err))
 		return
@@ -353,7 +351,7 @@ func (h *handover) giveUpFor(ctx context.Context, err error) {
 	default:
 		h.log.Warn("no route", zap.Error(err))
 		h.returnLease(ctx)
-		h.nak(ctx, h.backoff())
+		h.nak(ctx, h.d.backoff(h.p))
 	}
 }
 

@@ -10,11 +10,27 @@ import (
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/ledger"
 	"github.com/mailferry/mailferry/pkg/route"
+	"github.com/mailferry/mailferry/pkg/transit"
 	"go.uber.org/zap"
 )
 
-// held says that TRANSIT has held the message for long enough: the remote server keeps it from now on.
-func (h *handover) held() bool { return time.Since(h.p.GetFetchedAt().AsTime()) > h.d.cfg.DeferAfter }
+// held says that TRANSIT has held a message for long enough: the remote server keeps it from now on.
+func (d *Delivery) held(p *transit.Parcel) bool {
+	return time.Since(p.GetFetchedAt().AsTime()) > d.cfg.DeferAfter
+}
+
+// blocked gives back untouched what would find the breaker open, and says whether it did.
+func (d *Delivery) blocked(p *transit.Parcel, now time.Time) bool {
+	by, wait := d.waiting.left(p.GetAccountUid(), now)
+	if by == nil || d.held(p) {
+		return false
+	}
+	d.metrics.outcome("blocked")
+	if err := p.NakAsync(by.back(now, max(wait, d.backoff(p)))); err != nil {
+		d.Log.Debug("nak", zap.Error(err)) // it comes again after AckWait
+	}
+	return true
+}
 
 // later gives the message back: to TRANSIT for a while, and to the remote server once TRANSIT has held it
 // for long enough, or at once where the local mailbox is full.
@@ -31,17 +47,17 @@ func (h *handover) later(ctx context.Context, err error) {
 	if full && h.alone() {
 		h.pause(ctx, err, h.d.cfg.DeferFor)
 	}
-	if h.held() || full {
+	if h.d.held(h.p) || full {
 		h.defers(ctx, err)
 		return
 	}
-	wait := h.backoff()
+	wait := h.d.backoff(h.p)
 	if tried {
 		h.d.metrics.outcome("temporary")
 		h.log.Warn("not delivered yet", zap.Error(err), zap.String("kind", fault.KindOf(err).String()), zap.Duration("retry_in", wait))
 	} else {
 		h.d.metrics.outcome("blocked")
-		wait = spread(max(wait, shut.wait))
+		wait = shut.by.back(time.Now(), max(wait, shut.wait))
 		h.block(ctx, shut, err)
 	}
 	h.returnLease(ctx)
@@ -62,7 +78,7 @@ func (h *handover) defers(ctx context.Context, err error) {
 	h.d.metrics.outcome("deferred")
 	h.log.Warn("the remote server keeps the message for now", zap.Error(err))
 	if derr := h.d.Ledger.Defer(ctx, h.lease, h.d.cfg.DeferFor); derr != nil {
-		h.nak(ctx, h.backoff())
+		h.nak(ctx, h.d.backoff(h.p))
 		return
 	}
 	h.ack(ctx)
@@ -80,7 +96,7 @@ func (h *handover) block(ctx context.Context, shut *errBlocked, err error) {
 	if shut.cause == nil || !h.alone() {
 		return
 	}
-	if h.d.waiting.set(h.p.GetAccountUid(), time.Now().Add(shut.wait)) {
+	if h.d.waiting.set(h.p.GetAccountUid(), wait{shut.by, time.Now().Add(shut.wait)}) {
 		h.pause(ctx, err, shut.wait+h.d.cfg.RetryMax)
 	}
 }
@@ -122,30 +138,37 @@ func (h *handover) expired(now time.Time) bool {
 // waiting knows accounts whose only destination is down, so that their messages go back untouched.
 type waiting struct {
 	mu sync.Mutex
-	m  map[string]time.Time
+	m  map[string]wait
+}
+
+// wait is the breaker that messages wait for, and until when.
+type wait struct {
+	by    *breaker
+	until time.Time
 }
 
 const waitingMax = 100_000
 
-// left is how long messages of the account wait from now on.
-func (w *waiting) left(account string, now time.Time) time.Duration {
+// left is how long messages of the account wait from now on, and for which breaker; nil if they do not.
+func (w *waiting) left(account string, now time.Time) (by *breaker, left time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	until, ok := w.m[account]
-	if ok && !now.Before(until) {
+	e, ok := w.m[account]
+	if ok && !now.Before(e.until) {
 		delete(w.m, account)
+		return nil, 0
 	}
-	return until.Sub(now)
+	return e.by, e.until.Sub(now)
 }
 
 // set says whether it is news.
-func (w *waiting) set(account string, until time.Time) bool {
+func (w *waiting) set(account string, e wait) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.m) >= waitingMax {
 		clear(w.m)
 	}
 	_, was := w.m[account]
-	w.m[account] = until
+	w.m[account] = e
 	return !was
 }

@@ -89,14 +89,16 @@ func median(v []float64) float64 {
 // fill marks and publishes a load, as a run of each account does.
 func (h *house) fill(accounts []account.Account, l load) {
 	h.t.Helper()
+	body := mailOf(l.size)
 	for n, a := range accounts {
-		if err := h.fillAccount(a, l, l.count*(n+1)/len(accounts)-l.count*n/len(accounts)); err != nil {
+		if err := h.fillAccount(a, func() []byte { return body }, l.count*(n+1)/len(accounts)-l.count*n/len(accounts)); err != nil {
 			h.t.Fatal(err)
 		}
 	}
 }
 
-func (h *house) fillAccount(a account.Account, l load, count int) error {
+// fillAccount marks and publishes so many bodies, all of one size, as a run does.
+func (h *house) fillAccount(a account.Account, body func() []byte, count int) error {
 	ctx := h.t.Context()
 	hold, err := h.ledger.Acquire(ctx, ledger.AcquireRequest{Slot: h.slot(a), Account: a.UID, Job: rand.Text(), Owner: "rate"})
 	if err != nil {
@@ -108,10 +110,10 @@ func (h *house) fillAccount(a account.Account, l load, count int) error {
 		}
 	}
 	keyer := ledger.NewKeyer(h.vault.KeySecret())
-	body := mailOf(l.size)
+	size := int64(len(body()))
 	var marks []ledger.MarkRequest
 	for range count {
-		marks = append(marks, ledger.MarkRequest{Key: keyer.UniqueID(rand.Text()), Size: int64(l.size), Listed: int64(l.size)})
+		marks = append(marks, ledger.MarkRequest{Key: keyer.UniqueID(rand.Text()), Size: size, Listed: size})
 	}
 	if _, err := hold.Mark(ctx, marks); err != nil {
 		return err
@@ -122,7 +124,7 @@ func (h *house) fillAccount(a account.Account, l load, count int) error {
 			AccountUid: a.UID, Domain: a.Domain, Name: a.Name, Key: string(m.Key), Epoch: hold.Epoch(), Revision: a.Revision, Slot: string(h.slot(a)),
 			RunId: "rate", FetchedAt: timestamppb.Now(), ListedSize: m.Size, RemoteHost: "pop.example.net", Protocol: "pop3", Identity: make([]byte, 8),
 		}
-		if err := pub.Put(ctx, msg, bytes.NewReader(body), func(err error) { failed <- err }); err != nil {
+		if err := pub.Put(ctx, msg, bytes.NewReader(body()), func(err error) { failed <- err }); err != nil {
 			return err
 		}
 	}
