@@ -11,14 +11,17 @@ point() { # name, command…
 }
 tests() { go test -count=1 -timeout 20m "$1" -run "$2"; }
 rate() { BENCH_DELIVERY=1 go test -count=1 -timeout 30m ./services/e2e -run '^TestDeliveryRate$' -v | grep -E '^[a-z]+_|FAIL|ok|rate_test'; }
+down() { BENCH_DESTINATION_DOWN=1 go test -count=1 -timeout 30m ./services/e2e -run '^TestDestinationDownRate$' -v | grep -E '^[a-z]+_|FAIL|ok|outage'; }
 point "a   215 headers and their recipients; delivered + fallback + rejected = input" tests ./pkg/route '^(TestCorpus|TestRules|TestEveryMessageIsAccountedFor)$'
 point "a2  Domain POP into Dovecot" tests ./services/e2e '^TestDomainPOP$'
 point "b   Dovecot with Sieve, Postfix with STARTTLS and AUTH" tests ./pkg/local/lmtp '^Test(Sieve|Postfix)'
 point "b2  a tree of 300 mailboxes by APPEND, twice" tests ./services/e2e '^TestTree$'
 point "b3  a Maildir, and a crash at each step" tests ./pkg/local/maildir '^(TestRepeatAfterACrashMakesNoCopy|TestDovecotReadsMailboxes)$'
 point "c   a thousand generated messages arrive as they were sent" tests ./pkg/local/... '^TestIdentity'
-point "d   what a destination can do at each command" tests ./pkg/local/lmtp 'Answers|Refused|HangsUp|Lost'
+point "d   what a destination can do at each command" tests ./pkg/local/... '^Test(Matrix|Half|Answers|SMTPAnswers|Lost)|Refused|HangsUp'
 point "d2  copies, refusals and fallbacks; a destination that is down, full, or silent" tests ./services/e2e '^(TestCopiesArriveOnceEach|TestRefusedGoesToThePostmaster|TestDestination.*|TestGivenUpAfterDays|TestOverQuota)$'
+point "d3  50,000 messages in TRANSIT, and their destination is down: what others notice" down
+point "5   an account that is deleted leaves nothing" tests ./services/e2e '^TestErasure$'
 point "e   delivery alone, beside a bare client" rate
 printf '\n'
 exit "$failed"

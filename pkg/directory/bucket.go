@@ -175,5 +175,14 @@ func (b *bucket) put(ctx context.Context, key string, value []byte, h nats.Heade
 	return ack.Seq, nil
 }
 
+// purge removes a key with its tombstone.
+func (b *bucket) purge(ctx context.Context, key string, upTo ...jetstream.StreamPurgeOpt) error {
+	s, err := b.d.js.Stream(ctx, b.stream)
+	if err != nil {
+		return err
+	}
+	return s.Purge(ctx, append(upTo, jetstream.WithPurgeSubject(b.root+key))...)
+}
+
 // tombstone returns the header of the record that stands for a removed one.
 func tombstone() nats.Header { return nats.Header{operationHeader: {"DEL"}} }

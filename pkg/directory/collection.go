@@ -74,7 +74,7 @@ func (d *Directory) UpdateCollection(ctx context.Context, uid string, change fun
 				return nil
 			}
 			if c.Epoch == "" && c.TLSTarget == "" { // only what was read goes: a newer record is edited in its turn
-				if err := d.purgeCollection(ctx, uid, jetstream.WithPurgeSequence(there.revision+1)); err != nil {
+				if err := d.collections.purge(ctx, token(uid), jetstream.WithPurgeSequence(there.revision+1)); err != nil {
 					return err
 				}
 				continue
@@ -108,13 +108,5 @@ func (c Collection) proto() *mailferryv1.Collection {
 // DeleteCollection forgets that an account has collected; nothing is left of the record. Deleting what is
 // not there is no error.
 func (d *Directory) DeleteCollection(ctx context.Context, uid string) error {
-	return d.retry(ctx, "delete collection", func(ctx context.Context) error { return d.purgeCollection(ctx, uid) })
-}
-
-func (d *Directory) purgeCollection(ctx context.Context, uid string, upTo ...jetstream.StreamPurgeOpt) error {
-	s, err := d.js.Stream(ctx, d.collections.stream)
-	if err != nil {
-		return err
-	}
-	return s.Purge(ctx, append(upTo, jetstream.WithPurgeSubject(d.collections.root+token(uid)))...)
+	return d.retry(ctx, "delete collection", func(ctx context.Context) error { return d.collections.purge(ctx, token(uid)) })
 }

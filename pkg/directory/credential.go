@@ -27,6 +27,11 @@ func (d *Directory) Credential(ctx context.Context, uid string) (sealed []byte, 
 	return sealed, revision, err
 }
 
+// EraseCredential removes what is kept of an account's consent, and that there was any. It is for accounts that are deleted.
+func (d *Directory) EraseCredential(ctx context.Context, uid string) error {
+	return d.retry(ctx, "erase credential", func(ctx context.Context) error { return d.credentials.purge(ctx, token(uid)) })
+}
+
 // PutCredential keeps it if the record still is at the revision, 0 for none; otherwise it returns [ErrConflict].
 // A nil sealed removes it.
 func (d *Directory) PutCredential(ctx context.Context, uid string, sealed []byte, revision uint64) (uint64, error) {

@@ -88,6 +88,9 @@ func readCounts(reply []any, at int) Counts {
 
 // Erase removes everything of an account and leaves a tombstone.
 func (l *Ledger) Erase(ctx context.Context, slot Slot, account string) error {
+	if err := l.rdb.Del(ctx, dayKey(account)).Err(); err != nil {
+		return redisError(ctx, "ledger erase", err)
+	}
 	for range maxHops {
 		_, err := l.adminAt(ctx, "erase", slot, account, account, l.cfg.Grave.Milliseconds())
 		var moved *MovedError

@@ -12,6 +12,8 @@ type Day struct {
 	Ends time.Time
 }
 
+func dayKey(account string) string { return "mf:day:" + account }
+
 // Day returns what was fetched of the account today.
 func (l *Ledger) Day(ctx context.Context, account string) (Day, error) {
 	return l.Spend(ctx, account, 0, 0)
@@ -20,7 +22,7 @@ func (l *Ledger) Day(ctx context.Context, account string) (Day, error) {
 // Spend counts what is about to be fetched of the account, and returns the day with it. What is counted and then
 // not fetched stays counted: a crash never fetches more than a limit allows.
 func (l *Ledger) Spend(ctx context.Context, account string, messages, octets int64) (Day, error) {
-	reply, err := l.run(ctx, "day", []string{"mf:day:" + account}, max(messages, 0), max(octets, 0))
+	reply, err := l.run(ctx, "day", []string{dayKey(account)}, max(messages, 0), max(octets, 0))
 	if err != nil {
 		return Day{}, err
 	}

@@ -110,6 +110,17 @@ func (n *Notices) Publish(ctx context.Context, m *mailferryv1.Notice) error {
 	})
 }
 
+// EraseAccount removes the notices of an account that somebody has not got yet.
+func (n *Notices) EraseAccount(ctx context.Context, accountUID string) error {
+	return n.caller().Do(ctx, "erase notices", jsapi.AttemptLimit, func(ctx context.Context) error {
+		s, err := n.js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		return s.Purge(ctx, jetstream.WithPurgeSubject(subject+accountUID))
+	})
+}
+
 // Claim is a notice in the hands of a process. It must be settled by [Claim.Done] or [Claim.Again].
 type Claim struct {
 	*mailferryv1.Notice

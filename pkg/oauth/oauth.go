@@ -35,6 +35,7 @@ import (
 type Store interface {
 	Credential(ctx context.Context, uid string) (sealed []byte, revision uint64, err error)
 	PutCredential(ctx context.Context, uid string, sealed []byte, revision uint64) (uint64, error)
+	EraseCredential(ctx context.Context, uid string) error
 }
 
 // Vault seals what is kept.
@@ -133,11 +134,8 @@ func (b *Broker) Forget(ctx context.Context, uid string) error {
 
 // Erase forgets everything of an account.
 func (b *Broker) Erase(ctx context.Context, uid string) error {
-	_, revision, err := b.store.Credential(ctx, uid)
-	if err == nil && revision != 0 {
-		_, err = b.store.PutCredential(ctx, uid, nil, revision)
-	}
-	return errors.Join(err, b.Forget(ctx, uid))
+	err := b.store.EraseCredential(ctx, uid)
+	return errors.Join(err, fault.Wrap(fault.Internal, "oauth2", b.rdb.Del(ctx, tokenKey(uid), lockKey(uid)).Err()))
 }
 
 var unlockScript = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)

@@ -44,6 +44,13 @@ func (s *store) PutCredential(_ context.Context, _ string, sealed []byte, revisi
 	return s.revision, nil
 }
 
+func (s *store) EraseCredential(context.Context, string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed, s.revision = nil, s.revision+1
+	return nil
+}
+
 // house is an issuer, and brokers of several workers over one Redis and one bucket.
 type house struct {
 	*issuer.Issuer

@@ -92,21 +92,27 @@ func same(a, b *Report) bool {
 	return a.GetRunId() != "" && a.GetRunId() == b.GetRunId() && proto.Equal(a, b)
 }
 
-// EraseRuns removes all reports of an account.
-func (q *Queue) EraseRuns(ctx context.Context, accountUID string) error {
+// EraseAccount removes all reports and jobs of an account; a run that goes on is not ended by it.
+func (q *Queue) EraseAccount(ctx context.Context, accountUID string) error {
+	const op = "erase runs and jobs"
 	if err := checkUID(accountUID); err != nil {
-		return fault.New(fault.Internal, "erase runs", err)
+		return fault.New(fault.Internal, op, err)
 	}
-	return q.retry(ctx, "erase runs", func(ctx context.Context) error {
-		s, err := q.js.Stream(ctx, runsStream)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return s.Purge(ctx, jetstream.WithPurgeSubject(runSubject(accountUID)))
+	return q.retry(ctx, op, func(ctx context.Context) error {
+		return errors.Join(q.purge(ctx, runsStream, runSubject(accountUID)), q.purge(ctx, jobsStream, subjectRoot+"*."+accountUID))
 	})
+}
+
+// purge removes what lies under a subject; a stream that is not there has nothing.
+func (q *Queue) purge(ctx context.Context, stream, subject string) error {
+	s, err := q.js.Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.Purge(ctx, jetstream.WithPurgeSubject(subject))
 }
 
 // flushLimit bounds how long the server may take to confirm a subscription.

@@ -49,7 +49,7 @@ func TestReportsAreTheLastOnesNewestFirst(t *testing.T) {
 	if got, err = q.Reports(ctx, "b", 2); err != nil || got[0].GetRunId() == got[1].GetRunId() {
 		t.Fatalf("a copy is shown: %v, %v", got, err)
 	}
-	if err := q.EraseRuns(ctx, "b"); err != nil {
+	if err := q.EraseAccount(ctx, "b"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err = q.Reports(ctx, "b", 0); err != nil || len(got) != 0 {
@@ -73,7 +73,7 @@ func TestReportsOutliveTheLossOfTheStream(t *testing.T) {
 	if err := n.JS.DeleteStream(ctx, runsStream); err != nil {
 		t.Fatal(err)
 	}
-	if err := q.EraseRuns(ctx, "a"); err != nil {
+	if err := q.EraseAccount(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.PutReport(ctx, report("a", 1)); err != nil {
@@ -86,7 +86,7 @@ func TestReportsOutliveTheLossOfTheStream(t *testing.T) {
 		if _, err := q.Reports(ctx, uid, 1); err == nil {
 			t.Fatalf("%q was taken as a uid", uid)
 		}
-		if q.EraseRuns(ctx, uid) == nil || q.PutReport(ctx, report(uid, 1)) == nil || q.SendProgress(&Progress{AccountUid: uid}) == nil {
+		if q.EraseAccount(ctx, uid) == nil || q.PutReport(ctx, report(uid, 1)) == nil || q.SendProgress(&Progress{AccountUid: uid}) == nil {
 			t.Fatalf("%q was taken as a uid", uid)
 		}
 	}

@@ -184,6 +184,11 @@ func (s *Service) DeleteAccount(ctx context.Context, req *mailferryv1.DeleteAcco
 	if err == nil {
 		err = s.Directory.DeleteAccount(clean, a.Domain, a.Name, 0)
 	}
+	if err == nil { // once more, for what was written meanwhile; whoever writes later finds the account gone
+		if err := s.erase(clean, a); err != nil {
+			s.Log.Warn("what was written while an account was deleted may be left", zap.String("uid", a.UID), zap.Error(err))
+		}
+	}
 	if err != nil && !errors.Is(err, directory.ErrNotFound) {
 		s.Log.Error("an account is switched off and not removed yet", zap.String("account", a.Ref()), zap.String("uid", a.UID), zap.Error(err))
 		return nil, refusal(connect.CodeUnavailable, fault.KindOf(err), "remove it again",
@@ -201,7 +206,8 @@ func (s *Service) erase(ctx context.Context, a account.Account) error {
 	if s.Consents != nil {
 		err = errors.Join(err, s.Consents.Erase(ctx, a.UID))
 	}
-	return errors.Join(err, s.Transit.EraseAccount(ctx, a.UID), s.Queue.EraseRuns(ctx, a.UID), s.Directory.DeleteCollection(ctx, a.UID))
+	return errors.Join(err, s.Transit.EraseAccount(ctx, a.UID), s.Queue.EraseAccount(ctx, a.UID), s.Notices.EraseAccount(ctx, a.UID),
+		s.Directory.DeleteCollection(ctx, a.UID))
 }
 
 func errChanged(a account.Account) error {

@@ -34,6 +34,7 @@ type Deps struct {
 	Due       Due
 	Budget    Budget
 	Vault     Vault
+	Notices   Notices
 	// Consents may be nil: no account signs in with OAuth 2.0 then.
 	Consents Consents
 	// WebhookAllowed says why the webhook of a domain may not go to an address; nil: it may.

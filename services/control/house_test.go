@@ -20,6 +20,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/notice"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/testenv"
 	"github.com/mailferry/mailferry/pkg/transit"
@@ -36,18 +37,19 @@ const canary = "canary-Zx81-secret"
 
 // house is control over real rooms.
 type house struct {
-	t     *testing.T
-	nats  *testenv.NATS
-	redis *testenv.Redis
-	dir   *directory.Directory
-	led   *ledger.Ledger
-	queue *queue.Queue
-	trans *transit.Transit
-	due   *due.Index
-	vault *vault.Vault
-	svc   *control.Service
-	log   *safeBuffer
-	url   string
+	t       *testing.T
+	nats    *testenv.NATS
+	redis   *testenv.Redis
+	dir     *directory.Directory
+	led     *ledger.Ledger
+	queue   *queue.Queue
+	trans   *transit.Transit
+	notices *notice.Notices
+	due     *due.Index
+	vault   *vault.Vault
+	svc     *control.Service
+	log     *safeBuffer
+	url     string
 
 	accounts mailferryv1connect.AccountServiceClient
 	runs     mailferryv1connect.RunServiceClient
@@ -91,13 +93,15 @@ func newHouse(t *testing.T, change ...func(*control.Deps, *control.Config)) *hou
 	h.trans, err = transit.Open(ctx, h.nats.Conn, h.nats.JS, transit.Config{BodyWait: 100 * time.Millisecond})
 	must()
 	t.Cleanup(h.trans.Close)
+	h.notices, err = notice.Open(ctx, h.nats.Conn, h.nats.JS, notice.Config{})
+	must()
 	h.vault, err = vault.OpenOrCreate(testenv.TempDir(t) + "/vault.json")
 	must()
 	h.led = ledger.New(h.redis.Client, ledger.Config{KeyID: ledger.NewKeyer(h.vault.KeySecret()).ID()})
 	h.due = due.New(h.redis.Client)
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(h.log), zap.DebugLevel))
 	d := control.Deps{
-		Directory: h.dir, Ledger: h.led, Queue: h.queue, Transit: h.trans, Due: h.due, Budget: budget.New(h.redis.Client), Vault: h.vault, Log: log, Tokens: []string{"another-token-1234", token},
+		Directory: h.dir, Ledger: h.led, Queue: h.queue, Transit: h.trans, Due: h.due, Budget: budget.New(h.redis.Client), Vault: h.vault, Notices: h.notices, Log: log, Tokens: []string{"another-token-1234", token},
 		Checks: map[string]func(context.Context) error{"redis": func(ctx context.Context) error { return h.redis.Client.Ping(ctx).Err() }},
 	}
 	cfg := control.Config{Poll: 200 * time.Millisecond, Lost: time.Second, GiveUp: time.Minute}

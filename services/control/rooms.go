@@ -56,7 +56,7 @@ type Queue interface {
 	Pending(ctx context.Context) (int, error)
 	Reports(ctx context.Context, accountUID string, limit int) ([]*mailferryv1.RunReport, error)
 	FollowProgress(ctx context.Context, accountUID string) (<-chan *mailferryv1.Progress, func(), error)
-	EraseRuns(ctx context.Context, accountUID string) error
+	EraseAccount(ctx context.Context, accountUID string) error
 	Test(ctx context.Context, j *mailferryv1.TestJob) (*mailferryv1.TestReport, error)
 	Held(ctx context.Context, t queue.Trigger, accountUID string) string
 	PublishTrigger(ctx context.Context, r *mailferryv1.TriggerRequest) error
@@ -73,6 +73,11 @@ type Transit interface {
 	Republish(ctx context.Context, m *mailferryv1.FetchedMessage) error
 	EraseAccount(ctx context.Context, accountUID string) error
 	OpenBody(ctx context.Context, m *mailferryv1.FetchedMessage) (io.ReadCloser, error)
+}
+
+// Notices is what control needs of [notice.Notices].
+type Notices interface {
+	EraseAccount(ctx context.Context, accountUID string) error
 }
 
 // Due is what control needs of [due.Index].

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/route"
 	"github.com/mailferry/mailferry/pkg/transit"
+	"go.uber.org/zap"
 )
 
 // accounts keeps what the directory says of accounts and destinations for a few seconds: a large mailbox
@@ -46,6 +48,18 @@ func (a *accounts) get(ctx context.Context, m *transit.Message) (account.Account
 		func() (account.Account, error) {
 			return a.dir.AccountAt(ctx, m.GetDomain(), m.GetName(), m.GetAccountUid(), m.GetRevision())
 		})
+}
+
+// forgetGone removes what lies in TRANSIT and DEAD of an account that was deleted while a message of it was in hand. Whoever
+// deletes an account removes what was written before its record went.
+func (d *Delivery) forgetGone(ctx context.Context, p *transit.Parcel) {
+	_, err := d.Directory.AccountAt(ctx, p.GetDomain(), p.GetName(), p.GetAccountUid(), 0)
+	if !errors.Is(err, directory.ErrNotFound) {
+		return
+	}
+	if err := d.Transit.EraseAccount(ctx, p.GetAccountUid()); err != nil {
+		d.Log.Warn("what is left of a deleted account is not removed", zap.String("uid", p.GetAccountUid()), zap.Error(err))
+	}
 }
 
 // destination returns where mail for a target goes.

@@ -380,6 +380,7 @@ func (h *handover) bury(ctx context.Context, err error) bool {
 		return false
 	}
 	h.log.Error("dead letter", zap.Error(err), zap.Strings("recipients", h.route.Refused))
+	h.d.forgetGone(ctx, h.p)
 	if h.lease == nil {
 		_ = h.p.Term(ctx, fmt.Sprintf("poison: %s", fault.KindOf(err)))
 	}

@@ -62,7 +62,7 @@ func (a *api) Drain(ctx context.Context) error {
 
 func newAPI(ctx context.Context, f controlFlags, tokens []string, d *deps) (*api, error) {
 	s, err := control.New(control.Deps{
-		Directory: d.directory, Ledger: d.ledger, Queue: d.queue, Transit: d.transit, Due: d.due, Budget: d.budget, Vault: d.vault, Consents: d.oauth,
+		Directory: d.directory, Ledger: d.ledger, Queue: d.queue, Transit: d.transit, Due: d.due, Budget: d.budget, Vault: d.vault, Notices: d.notices, Consents: d.oauth,
 		WebhookAllowed: d.rooms.guard().Check,
 		Log:            d.log.Named("control"), Tokens: tokens, Checks: d.checks,
 	}, control.Config{Triggers: f.Triggers})

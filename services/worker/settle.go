@@ -72,6 +72,7 @@ func (r *run) settle(ctx context.Context, err error) (again bool) {
 		if err := r.w.Queue.PutReport(ctx, r.report); err != nil {
 			r.log.Warn("run report is not kept", zap.Error(err))
 		}
+		r.forgetGone(ctx)
 	}
 	killpoint.Reach("worker.reported")
 	if !r.keepWatch(ctx, err) {
