@@ -116,6 +116,7 @@ type Account struct {
 	SkipFilters       bool          // asks the destination to run no filters of the recipient
 	SkipAntispam      bool          // and no anti-spam
 	ClientAddress     ClientAddress // "": that of the domain
+	DedupeWindow      time.Duration // 0: doubles are handed over like any message
 	CopyTo            []string      // more of them, each of which gets an extra copy
 	Interval          time.Duration // 0: the schedule
 	Schedule          schedule.Text // without entries: that of the domain, or the global one
@@ -303,6 +304,9 @@ func (a Account) Proto() *mailferryv1.Account {
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
 	}
+	if a.DedupeWindow > 0 {
+		p.DedupeWindow = durationpb.New(a.DedupeWindow)
+	}
 	if !a.CreatedAt.IsZero() {
 		p.CreatedAt = timestamppb.New(a.CreatedAt)
 	}
@@ -324,7 +328,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		LenientDot: p.GetLenientDot(),
 		TLSPins:    p.GetTlsPins(), TLSCA: p.GetTlsCa(), TLSAllowInvalid: p.GetTlsAllowInvalid(),
 		AfterDays: int(p.GetAfterDays()), AfterKeepNewest: int(p.GetAfterKeepNewest()), AfterLargerThan: p.GetAfterLargerThan(),
-		SkipFilters: p.GetSkipFilters(), SkipAntispam: p.GetSkipAntispam(), ClientAddress: ClientAddressFromProto(p.GetClientAddress()),
+		SkipFilters: p.GetSkipFilters(), SkipAntispam: p.GetSkipAntispam(), ClientAddress: ClientAddressFromProto(p.GetClientAddress()), DedupeWindow: p.GetDedupeWindow().AsDuration(),
 		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(), Oversize: wordOf(oversizes, p.GetOversize()),

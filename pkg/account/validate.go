@@ -15,6 +15,8 @@ const (
 	MaxFieldLen = 512                // bytes of any other text field
 	MinInterval = time.Minute        // shortest schedule
 	MaxInterval = 7 * 24 * time.Hour // longest schedule
+	MinDedupe   = time.Minute        // shortest window for doubles
+	MaxDedupe   = 30 * 24 * time.Hour
 )
 
 // Error says which field of an account is not valid and why.
@@ -90,6 +92,9 @@ func (a Account) Validate() error {
 	}
 	if err := a.validatePolicy(); err != nil {
 		return err
+	}
+	if a.DedupeWindow < 0 || a.DedupeWindow > 0 && a.DedupeWindow < MinDedupe || a.DedupeWindow > MaxDedupe {
+		return invalid("dedupe_window", "want %v to %v, or 0 for none", MinDedupe, MaxDedupe)
 	}
 	if a.ClientAddress != "" && clientAddresses[a.ClientAddress] == 0 {
 		return invalid("client_address", "want off, xclient, header or auto")

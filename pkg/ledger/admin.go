@@ -182,5 +182,5 @@ func (l *Ledger) adminAt(ctx context.Context, name string, slot Slot, account st
 	if err := names("ledger "+name, slot, account); err != nil {
 		return nil, err
 	}
-	return l.run(ctx, name, slot.workerKeys(account, false), args...)
+	return l.run(ctx, name, append(slot.workerKeys(account, false), slot.doublesKey(account)), args...)
 }

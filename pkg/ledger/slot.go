@@ -66,4 +66,7 @@ func (s Slot) lockKey(account string, alone bool) string {
 // digestsKey is the eleventh key of a worker, and the seventh of a commit.
 func (s Slot) digestsKey(account string) string { return s.key(account + ":digests") }
 
+// doublesKey is the seventh key of a claim, and the twelfth of an administrator.
+func (s Slot) doublesKey(account string) string { return s.key(account + ":doubles") }
+
 func (s Slot) accountsKey() string { return s.key("accounts") }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -267,34 +268,34 @@ func TestReceipts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	if err := h.SendReceipt("other", "p9"); err != nil {
+	if err := h.SendReceipt("other", Receipt{Key: "p9"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.SendReceipt("acc", "p1", "p2"); err != nil {
+	if err := h.SendReceipt("acc", Receipt{"p1", "envelope"}, Receipt{"p2", ""}); err != nil {
 		t.Fatal(err)
 	}
-	if keys := <-got; strings.Join(keys, " ") != "p1 p2" {
+	if keys := <-got; !slices.Equal(keys, []Receipt{{"p1", "envelope"}, {"p2", ""}}) {
 		t.Fatal(keys)
 	}
 	// Of what a reader leaves for a while nothing is lost, one key to a receipt or many; of more than the buffer
 	// holds the newest stay.
 	for i := range 2000 {
-		if err := h.SendReceipt("acc", fmt.Sprint("q", i)); err != nil {
+		if err := h.SendReceipt("acc", Receipt{Key: fmt.Sprint("q", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if keys := receiptsUntil(t, got, "q1999"); len(keys) != 2000 || keys[0] != "q0" {
-		t.Fatalf("%d keys, the first is %s", len(keys), keys[0])
+	if keys := receiptsUntil(t, got, "q1999"); len(keys) != 2000 || keys[0].Key != "q0" {
+		t.Fatalf("%d keys, the first is %s", len(keys), keys[0].Key)
 	}
-	many := make([]string, receiptBuffer+10*receiptKeys)
+	many := make([]Receipt, receiptBuffer+10*receiptKeys)
 	for i := range many {
-		many[i] = fmt.Sprint("p", i)
+		many[i].Key = fmt.Sprint("p", i)
 	}
 	if err := h.SendReceipt("acc", many...); err != nil {
 		t.Fatal(err)
 	}
-	receiptsUntil(t, got, many[len(many)-1])
-	if err := h.SendReceipt("a.b", "p"); err == nil {
+	receiptsUntil(t, got, many[len(many)-1].Key)
+	if err := h.SendReceipt("a.b", Receipt{Key: "p"}); err == nil {
 		t.Fatal("a uid with a dot")
 	}
 	stop()
@@ -315,7 +316,7 @@ func TestReceipts(t *testing.T) {
 }
 
 // receiptsUntil reads receipts, with pauses, until the last key came.
-func receiptsUntil(t *testing.T, got <-chan []string, last string) (all []string) {
+func receiptsUntil(t *testing.T, got <-chan []Receipt, last string) (all []Receipt) {
 	t.Helper()
 	testenv.Eventually(t, 30*time.Second, last+" arrives", func() bool {
 		select {
@@ -323,7 +324,7 @@ func receiptsUntil(t *testing.T, got <-chan []string, last string) (all []string
 			all = append(all, keys...)
 		default:
 		}
-		return len(all) > 0 && all[len(all)-1] == last
+		return len(all) > 0 && all[len(all)-1].Key == last
 	})
 	return all
 }

@@ -18,22 +18,30 @@ const (
 	receiptBuffer = 64 << 10
 )
 
+// Receipt says that the message of a key was accepted by its destination, and what decided who gets it: "" if that is not
+// said.
+type Receipt struct{ Key, Fate string }
+
 // SendReceipt tells whoever follows the account that these keys were accepted by their destination.
 // It is a hint on core NATS: nobody may be listening.
-func (t *Transit) SendReceipt(accountUID string, keys ...string) error {
+func (t *Transit) SendReceipt(accountUID string, all ...Receipt) error {
 	if err := checkTokens("transit receipt", "account uid", accountUID); err != nil {
 		return err
 	}
-	for len(keys) > 0 {
-		n := min(len(keys), receiptKeys)
-		data, err := proto.Marshal(&mailferryv1.Receipt{Keys: keys[:n]})
+	for len(all) > 0 {
+		n := min(len(all), receiptKeys)
+		r := &mailferryv1.Receipt{Keys: make([]string, n), Fates: make([]string, n)}
+		for i, one := range all[:n] {
+			r.Keys[i], r.Fates[i] = one.Key, one.Fate
+		}
+		data, err := proto.Marshal(r)
 		if err == nil {
 			err = t.nc.Publish(receiptPrefix+accountUID, data)
 		}
 		if err != nil {
 			return failure("transit receipt", err)
 		}
-		keys = keys[n:]
+		all = all[n:]
 	}
 	return nil
 }
@@ -41,18 +49,18 @@ func (t *Transit) SendReceipt(accountUID string, keys ...string) error {
 // receipts is a bounded buffer between NATS and a reader: what the reader has not taken yet is one slice.
 type receipts struct {
 	mu     sync.Mutex
-	ch     chan []string // of one
+	ch     chan []Receipt // of one
 	closed bool
 }
 
 // Receipts follows the receipts of an account. It listens when it returns; the channel is closed after
 // the returned function was called or ctx has ended. Keys that a slow reader leaves wait for it together; of more
 // than 65,536 the oldest are dropped.
-func (t *Transit) Receipts(ctx context.Context, accountUID string) (<-chan []string, func(), error) {
+func (t *Transit) Receipts(ctx context.Context, accountUID string) (<-chan []Receipt, func(), error) {
 	if err := checkTokens("transit receipts", "account uid", accountUID); err != nil {
 		return nil, nil, err
 	}
-	r := &receipts{ch: make(chan []string, 1)}
+	r := &receipts{ch: make(chan []Receipt, 1)}
 	sub, err := t.nc.Subscribe(receiptPrefix+accountUID, r.receive)
 	if err != nil {
 		return nil, nil, failure("transit receipts", err)
@@ -79,13 +87,19 @@ func (r *receipts) receive(m *nats.Msg) {
 	if r.closed {
 		return
 	}
-	keys := receipt.GetKeys()
+	var all []Receipt
 	select {
-	case waiting := <-r.ch:
-		keys = append(waiting, keys...)
+	case all = <-r.ch:
 	default:
 	}
-	r.ch <- keys[max(0, len(keys)-receiptBuffer):]
+	for i, key := range receipt.GetKeys() {
+		one := Receipt{Key: key}
+		if i < len(receipt.GetFates()) {
+			one.Fate = receipt.GetFates()[i]
+		}
+		all = append(all, one)
+	}
+	r.ch <- all[max(0, len(all)-receiptBuffer):]
 }
 
 func (r *receipts) close() {

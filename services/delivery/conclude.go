@@ -125,6 +125,8 @@ func (h *handover) conclude(ctx context.Context) {
 
 // commit makes the key collected, or skipped where only a notice of the message was handed over, then tells the worker, then lets go of the message.
 func (h *handover) commit(ctx context.Context) {
+	h.own(ctx)
+	killpoint.Reach("delivery.owned")
 	h.insist(ctx, "commit", func(ctx context.Context) error {
 		record := h.d.Ledger.Commit
 		if h.p.GetNotice() {
@@ -138,12 +140,12 @@ func (h *handover) commit(ctx context.Context) {
 		return err
 	})
 	killpoint.Reach("delivery.committed")
-	h.d.metrics.done(h.route)
+	h.d.metrics.done(h.fate(), h.tier())
 	h.d.metrics.seconds.Observe(time.Since(h.p.GetFetchedAt().AsTime()).Seconds())
-	h.d.receipts.send(h.p.GetAccountUid(), h.p.GetKey())
+	h.d.receipts.send(h.p.GetAccountUid(), transit.Receipt{Key: h.p.GetKey(), Fate: h.fate()})
 	killpoint.Reach("delivery.receipt")
 	h.ack(ctx)
-	h.log.Debug("delivered", zap.Int64("size", h.p.GetSize()))
+	h.log.Debug("delivered", zap.String("by", h.fate()), zap.Int64("size", h.p.GetSize()))
 }
 
 // record keeps who has it and who refused it, so that a later attempt serves only the rest.

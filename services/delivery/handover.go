@@ -26,11 +26,12 @@ import (
 //
 //  1. Take: a lease on the key, in one script. Collected already: drop the copy. Held by another: come
 //     back when its lease has ended. No index: wait until a run has opened one.
-//  2. Route: who gets it and where. Decided once; kept in the mark from the first acceptance on.
+//  2. Route: who gets it and where. Decided once; kept in the mark from the first acceptance on. Where doubles are
+//     dropped: claim the message's digest; if a message like it was accepted under another key, it is through with.
 //  3. Hand over leg by leg, with the lease renewed; the last octets are sent only with lease to spare.
 //  4. Record who has it, unless the message is done with. After the last octets nothing is given back before Redis has
 //     answered. Who was refused for good is replaced by the next fallback, which is one more leg.
-//  5. All have it: commit the key to the index; receipt; ack; the body goes.
+//  5. All have it: the digest is owned; commit the key to the index; receipt; ack; the body goes.
 //     Some may get it later: give it back for a while, or to the remote server after an hour.
 //     The rest never will: DEAD, then parked, then ack.
 
@@ -48,6 +49,7 @@ type handover struct {
 	kept   bool            // the mark keeps the route
 	soft   error           // why some may get it later
 	hard   error           // why some never will
+	claim  claim
 }
 
 // handle brings one parcel as far as it gets. Every way out settles the parcel.
@@ -79,6 +81,9 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 	}
 	h.route.Uncertain = h.repeat() // also where the mark ends
 	killpoint.Reach("delivery.routed")
+	if !h.single(ctx) { // 2
+		return
+	}
 	for {
 		leg, ok := h.next(ctx)
 		if !ok && h.expired(time.Now()) {

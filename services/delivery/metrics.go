@@ -1,9 +1,6 @@
 package delivery
 
-import (
-	"github.com/mailferry/mailferry/pkg/route"
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	messages   *prometheus.CounterVec
@@ -18,7 +15,7 @@ func newMetrics(reg prometheus.Registerer, down func() float64) *metrics {
 	m := &metrics{
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mailferry_delivery_messages_total",
-			Help: "Messages by outcome of a hand-over: delivered, discarded (by a rule), fallback (counted besides), temporary, blocked (the destination is down and was not tried), deferred, dead, repeat, body-gone, account-gone.",
+			Help: "Messages by outcome of a hand-over: delivered, discarded (by a rule), duplicate (a double within the dedupe window), fallback (counted besides), temporary, blocked (the destination is down and was not tried), deferred, dead, repeat, body-gone, account-gone.",
 		}, []string{"outcome"}),
 		tiers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mailferry_delivery_tier_total",
@@ -47,14 +44,15 @@ func newMetrics(reg prometheus.Registerer, down func() float64) *metrics {
 func (m *metrics) outcome(o string) { m.messages.WithLabelValues(o).Inc() }
 
 // done counts a message that is through with.
-func (m *metrics) done(r route.Route) {
-	outcome, tier := "delivered", r.Tier
-	if r.Discarded != "" {
-		outcome = "discarded"
+func (m *metrics) done(fate, tier string) {
+	switch fate {
+	case fateDuplicate:
+		m.outcome(fate)
+		return
+	case fateDiscarded:
+		m.outcome(fate)
+	default:
+		m.outcome("delivered")
 	}
-	if tier == "" {
-		tier = route.TierForwardTo
-	}
-	m.outcome(outcome)
 	m.tiers.WithLabelValues(tier).Inc()
 }

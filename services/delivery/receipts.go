@@ -15,28 +15,28 @@ type receipts struct {
 	transit *transit.Transit
 
 	mu      sync.Mutex
-	waiting map[string][]string // keys by account; not empty while a timer runs
+	waiting map[string][]transit.Receipt // by account; not empty while a timer runs
 }
 
 func newReceipts(t *transit.Transit) *receipts {
-	return &receipts{transit: t, waiting: map[string][]string{}}
+	return &receipts{transit: t, waiting: map[string][]transit.Receipt{}}
 }
 
-func (r *receipts) send(account, key string) {
+func (r *receipts) send(account string, receipt transit.Receipt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.waiting) == 0 {
 		time.AfterFunc(receiptGather, r.flush)
 	}
-	r.waiting[account] = append(r.waiting[account], key)
+	r.waiting[account] = append(r.waiting[account], receipt)
 }
 
 func (r *receipts) flush() {
 	r.mu.Lock()
 	waiting := r.waiting
-	r.waiting = map[string][]string{}
+	r.waiting = map[string][]transit.Receipt{}
 	r.mu.Unlock()
-	for account, keys := range waiting {
-		_ = r.transit.SendReceipt(account, keys...)
+	for account, all := range waiting {
+		_ = r.transit.SendReceipt(account, all...)
 	}
 }

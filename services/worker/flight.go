@@ -15,7 +15,7 @@ import (
 // it knows what a run still waits for. Receipts are hints; the index is read when none comes.
 type flight struct {
 	r        *run
-	receipts <-chan []string
+	receipts <-chan []transit.Receipt
 	stop     func()
 
 	mu      sync.Mutex
@@ -151,15 +151,16 @@ func (f *flight) poll() {
 }
 
 // accepted takes receipts; it answers whether one was waited for.
-func (f *flight) accepted(keys []string) bool {
+func (f *flight) accepted(receipts []transit.Receipt) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n, any := int64(0), false
-	for _, k := range keys {
-		key := ledger.Key(k)
+	for _, receipt := range receipts {
+		key := ledger.Key(receipt.Key)
 		any = f.land(key) || any
 		if f.mine[key] {
 			delete(f.mine, key)
+			f.r.count(receipt.Fate)
 			n++
 		}
 	}
@@ -231,12 +232,13 @@ func (f *flight) reread(ctx context.Context) (landed bool, err error) {
 	}
 	f.r.index = ix
 	f.mu.Lock()
-	var gone, collected []string
+	var gone []string
+	var collected []transit.Receipt
 	for k := range f.waiting {
 		switch ix.State(k) {
 		case ledger.StateNew: // marked
 		case ledger.StateCollected, ledger.StateDeleting:
-			collected = append(collected, string(k))
+			collected = append(collected, transit.Receipt{Key: string(k)})
 		default: // parked or deferred: it will not land in this run
 			gone = append(gone, string(k))
 		}
@@ -247,4 +249,25 @@ func (f *flight) reread(ctx context.Context) (landed bool, err error) {
 	}
 	f.mu.Unlock()
 	return f.accepted(collected) || len(gone) > 0, nil
+}
+
+// maxTiers bounds the tiers of a report.
+const maxTiers = 16
+
+// count adds a delivered message to the report by its fate; what an index that was read again says has none.
+func (r *run) count(fate string) {
+	switch fate {
+	case "":
+	case "duplicate":
+		r.report.Duplicates++
+	case "discarded":
+		r.report.Discarded++
+	default:
+		if r.report.Tiers == nil {
+			r.report.Tiers = map[string]int64{}
+		}
+		if _, ok := r.report.Tiers[fate]; ok || len(r.report.Tiers) < maxTiers {
+			r.report.Tiers[fate]++
+		}
+	}
 }

@@ -980,6 +980,9 @@ type Account struct {
 	SkipAntispam bool `protobuf:"varint,84,opt,name=skip_antispam,json=skipAntispam,proto3" json:"skip_antispam,omitempty"`
 	// Unset: as the domain has it.
 	ClientAddress ClientAddress `protobuf:"varint,85,opt,name=client_address,json=clientAddress,proto3,enum=mailferry.v1.ClientAddress" json:"client_address,omitempty"`
+	// Of messages that are alike (Message-ID, Date, From, Subject, and all behind the header) and go to the same recipients
+	// only the first is handed over, where it was accepted no longer ago than this. Unset: each of them.
+	DedupeWindow *durationpb.Duration `protobuf:"bytes,87,opt,name=dedupe_window,json=dedupeWindow,proto3" json:"dedupe_window,omitempty"`
 	// POP3: a message may also end with a dot glued to its last line, or on a line that ends in a bare LF, where the
 	// server then falls silent and answers NOOP. For servers that never send the proper end mark (Exchange 2000).
 	LenientDot bool `protobuf:"varint,50,opt,name=lenient_dot,json=lenientDot,proto3" json:"lenient_dot,omitempty"`
@@ -1224,6 +1227,13 @@ func (x *Account) GetClientAddress() ClientAddress {
 		return x.ClientAddress
 	}
 	return ClientAddress_CLIENT_ADDRESS_UNSPECIFIED
+}
+
+func (x *Account) GetDedupeWindow() *durationpb.Duration {
+	if x != nil {
+		return x.DedupeWindow
+	}
+	return nil
 }
 
 func (x *Account) GetLenientDot() bool {
@@ -2002,7 +2012,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\bcontinue\x18\r \x01(\bR\bcontinue\"A\n" +
 	"\bSchedule\x12\x18\n" +
 	"\aentries\x18\x01 \x03(\tR\aentries\x12\x1b\n" +
-	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xc2\x0e\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\x82\x0f\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -2029,7 +2039,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\brevision\x18\x12 \x01(\x04R\brevision\x12!\n" +
 	"\fskip_filters\x18S \x01(\bR\vskipFilters\x12#\n" +
 	"\rskip_antispam\x18T \x01(\bR\fskipAntispam\x12B\n" +
-	"\x0eclient_address\x18U \x01(\x0e2\x1b.mailferry.v1.ClientAddressR\rclientAddress\x12\x1f\n" +
+	"\x0eclient_address\x18U \x01(\x0e2\x1b.mailferry.v1.ClientAddressR\rclientAddress\x12>\n" +
+	"\rdedupe_window\x18W \x01(\v2\x19.google.protobuf.DurationR\fdedupeWindow\x12\x1f\n" +
 	"\vlenient_dot\x182 \x01(\bR\n" +
 	"lenientDot\x12\x19\n" +
 	"\btls_pins\x18\x14 \x03(\tR\atlsPins\x12\x15\n" +
@@ -2228,25 +2239,26 @@ var file_mailferry_v1_account_proto_depIdxs = []int32{
 	18, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
 	18, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
 	8,  // 10: mailferry.v1.Account.client_address:type_name -> mailferry.v1.ClientAddress
-	5,  // 11: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
-	4,  // 12: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
-	9,  // 13: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
-	11, // 14: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
-	12, // 15: mailferry.v1.Account.schedule:type_name -> mailferry.v1.Schedule
-	8,  // 16: mailferry.v1.Domain.client_address:type_name -> mailferry.v1.ClientAddress
-	11, // 17: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
-	12, // 18: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
-	17, // 19: mailferry.v1.Domain.min_interval:type_name -> google.protobuf.Duration
-	17, // 20: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	12, // 21: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
-	17, // 22: mailferry.v1.Settings.min_interval:type_name -> google.protobuf.Duration
-	18, // 23: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	18, // 24: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	17, // 11: mailferry.v1.Account.dedupe_window:type_name -> google.protobuf.Duration
+	5,  // 12: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
+	4,  // 13: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
+	9,  // 14: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
+	11, // 15: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
+	12, // 16: mailferry.v1.Account.schedule:type_name -> mailferry.v1.Schedule
+	8,  // 17: mailferry.v1.Domain.client_address:type_name -> mailferry.v1.ClientAddress
+	11, // 18: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
+	12, // 19: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
+	17, // 20: mailferry.v1.Domain.min_interval:type_name -> google.protobuf.Duration
+	17, // 21: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	12, // 22: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
+	17, // 23: mailferry.v1.Settings.min_interval:type_name -> google.protobuf.Duration
+	18, // 24: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	18, // 25: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }

@@ -476,8 +476,11 @@ func (x *FailedAttempt) GetMessage() string {
 // Receipt tells a worker which keys of an account were accepted by their destination. It is a hint:
 // the UID index is the truth.
 type Receipt struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keys          []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Keys  []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Of each key, what decided who gets the message: a tier of Domain POP or "forward-to"; "discarded" or "duplicate" where
+	// nobody does. Empty: not said.
+	Fates         []string `protobuf:"bytes,2,rep,name=fates,proto3" json:"fates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -515,6 +518,13 @@ func (*Receipt) Descriptor() ([]byte, []int) {
 func (x *Receipt) GetKeys() []string {
 	if x != nil {
 		return x.Keys
+	}
+	return nil
+}
+
+func (x *Receipt) GetFates() []string {
+	if x != nil {
+		return x.Fates
 	}
 	return nil
 }
@@ -573,9 +583,10 @@ const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\rFailedAttempt\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x1d\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"3\n" +
 	"\aReceipt\x12\x12\n" +
-	"\x04keys\x18\x01 \x03(\tR\x04keysB?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x14\n" +
+	"\x05fates\x18\x02 \x03(\tR\x05fatesB?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
 
 var (
 	file_mailferry_v1_message_proto_rawDescOnce sync.Once

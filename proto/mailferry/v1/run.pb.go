@@ -125,7 +125,13 @@ type RunReport struct {
 	// What else the reader should know, a sentence each.
 	Notes []string `protobuf:"bytes,34,rep,name=notes,proto3" json:"notes,omitempty"`
 	// Messages known again after the server had numbered them anew: they are passed over.
-	Matched       int64 `protobuf:"varint,50,opt,name=matched,proto3" json:"matched,omitempty"`
+	Matched int64 `protobuf:"varint,50,opt,name=matched,proto3" json:"matched,omitempty"`
+	// Of those delivered, how many by what decided who gets them: "forward-to", or a tier of Domain POP ("header", "envelope",
+	// "received", "resent", "to-cc", or "none" where no recipient was found).
+	Tiers map[string]int64 `protobuf:"bytes,51,rep,name=tiers,proto3" json:"tiers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Of those delivered, how many nobody got: as doubles of others within the account's dedupe window, and by a rule.
+	Duplicates    int64 `protobuf:"varint,52,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
+	Discarded     int64 `protobuf:"varint,53,opt,name=discarded,proto3" json:"discarded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,6 +341,27 @@ func (x *RunReport) GetMatched() int64 {
 	return 0
 }
 
+func (x *RunReport) GetTiers() map[string]int64 {
+	if x != nil {
+		return x.Tiers
+	}
+	return nil
+}
+
+func (x *RunReport) GetDuplicates() int64 {
+	if x != nil {
+		return x.Duplicates
+	}
+	return 0
+}
+
+func (x *RunReport) GetDiscarded() int64 {
+	if x != nil {
+		return x.Discarded
+	}
+	return 0
+}
+
 // Progress is the live state of a run, sent while it lasts and once when it has ended.
 type Progress struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -450,7 +477,7 @@ var File_mailferry_v1_run_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xf2\x05\n" +
+	"\x16mailferry/v1/run.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amailferry/v1/account.proto\x1a\x18mailferry/v1/fault.proto\x1a\x16mailferry/v1/job.proto\"\xa4\a\n" +
 	"\tRunReport\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1f\n" +
@@ -480,7 +507,16 @@ const file_mailferry_v1_run_proto_rawDesc = "" +
 	"\askipped\x18  \x01(\x03R\askipped\x12\x12\n" +
 	"\x04left\x18! \x01(\x03R\x04left\x12\x14\n" +
 	"\x05notes\x18\" \x03(\tR\x05notes\x12\x18\n" +
-	"\amatched\x182 \x01(\x03R\amatched\"\x95\x02\n" +
+	"\amatched\x182 \x01(\x03R\amatched\x128\n" +
+	"\x05tiers\x183 \x03(\v2\".mailferry.v1.RunReport.TiersEntryR\x05tiers\x12\x1e\n" +
+	"\n" +
+	"duplicates\x184 \x01(\x03R\n" +
+	"duplicates\x12\x1c\n" +
+	"\tdiscarded\x185 \x01(\x03R\tdiscarded\x1a8\n" +
+	"\n" +
+	"TiersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x95\x02\n" +
 	"\bProgress\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1f\n" +
 	"\vaccount_uid\x18\x02 \x01(\tR\n" +
@@ -516,29 +552,31 @@ func file_mailferry_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_mailferry_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_mailferry_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_mailferry_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_mailferry_v1_run_proto_goTypes = []any{
 	(Phase)(0),                    // 0: mailferry.v1.Phase
 	(*RunReport)(nil),             // 1: mailferry.v1.RunReport
 	(*Progress)(nil),              // 2: mailferry.v1.Progress
-	(Trigger)(0),                  // 3: mailferry.v1.Trigger
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*Fault)(nil),                 // 5: mailferry.v1.Fault
-	(TlsMode)(0),                  // 6: mailferry.v1.TlsMode
+	nil,                           // 3: mailferry.v1.RunReport.TiersEntry
+	(Trigger)(0),                  // 4: mailferry.v1.Trigger
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Fault)(nil),                 // 6: mailferry.v1.Fault
+	(TlsMode)(0),                  // 7: mailferry.v1.TlsMode
 }
 var file_mailferry_v1_run_proto_depIdxs = []int32{
-	3, // 0: mailferry.v1.RunReport.trigger:type_name -> mailferry.v1.Trigger
-	4, // 1: mailferry.v1.RunReport.started_at:type_name -> google.protobuf.Timestamp
-	4, // 2: mailferry.v1.RunReport.finished_at:type_name -> google.protobuf.Timestamp
-	5, // 3: mailferry.v1.RunReport.fault:type_name -> mailferry.v1.Fault
-	6, // 4: mailferry.v1.RunReport.tls_mode:type_name -> mailferry.v1.TlsMode
-	0, // 5: mailferry.v1.Progress.phase:type_name -> mailferry.v1.Phase
-	1, // 6: mailferry.v1.Progress.report:type_name -> mailferry.v1.RunReport
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4, // 0: mailferry.v1.RunReport.trigger:type_name -> mailferry.v1.Trigger
+	5, // 1: mailferry.v1.RunReport.started_at:type_name -> google.protobuf.Timestamp
+	5, // 2: mailferry.v1.RunReport.finished_at:type_name -> google.protobuf.Timestamp
+	6, // 3: mailferry.v1.RunReport.fault:type_name -> mailferry.v1.Fault
+	7, // 4: mailferry.v1.RunReport.tls_mode:type_name -> mailferry.v1.TlsMode
+	3, // 5: mailferry.v1.RunReport.tiers:type_name -> mailferry.v1.RunReport.TiersEntry
+	0, // 6: mailferry.v1.Progress.phase:type_name -> mailferry.v1.Phase
+	1, // 7: mailferry.v1.Progress.report:type_name -> mailferry.v1.RunReport
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_run_proto_init() }
@@ -555,7 +593,7 @@ func file_mailferry_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_run_proto_rawDesc), len(file_mailferry_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -3,6 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -111,6 +114,9 @@ func summary(r *mailferryv1.RunReport) string {
 	}
 	if r.GetListed() > 0 || r.GetNew() > 0 || r.GetFault() == nil {
 		s += fmt.Sprintf(": %d listed, %d new, %d fetched, %d delivered", r.GetListed(), r.GetNew(), r.GetFetched(), r.GetDelivered())
+		if by := tiersOf(r); by != "" {
+			s += " (" + by + ")"
+		}
 	}
 	if r.GetDeleted() > 0 {
 		s += fmt.Sprintf(", %d deleted at the remote", r.GetDeleted())
@@ -143,6 +149,24 @@ func summary(r *mailferryv1.RunReport) string {
 		s += fmt.Sprintf("; %d are on their way: the destination has not accepted them yet (see the log of delivery, 'mailferry status')", n)
 	}
 	return s
+}
+
+// tiersOf says what decided who gets the messages of a run, "" where Forward to got all of them.
+func tiersOf(r *mailferryv1.RunReport) string {
+	var by []string
+	for _, tier := range slices.Sorted(maps.Keys(r.GetTiers())) {
+		by = append(by, fmt.Sprintf("%d by %s", r.GetTiers()[tier], oneLine(tier)))
+	}
+	if len(by) == 1 && r.GetTiers()["forward-to"] > 0 && r.GetDiscarded()+r.GetDuplicates() == 0 {
+		return ""
+	}
+	if n := r.GetDiscarded(); n > 0 {
+		by = append(by, fmt.Sprintf("%d discarded", n))
+	}
+	if n := r.GetDuplicates(); n > 0 {
+		by = append(by, count(n, "double"))
+	}
+	return strings.Join(by, ", ")
 }
 
 // phrase says in a few words where a run is.

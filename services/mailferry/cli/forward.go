@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -35,6 +36,9 @@ func forwardOf(a *mailferryv1.Account) string {
 	}
 	if a.GetSkipAntispam() {
 		s += ", no anti-spam"
+	}
+	if w := a.GetDedupeWindow().AsDuration(); w > 0 {
+		s += fmt.Sprintf(", no doubles within %v", w)
 	}
 	if by := account.ClientAddressFromProto(a.GetClientAddress()); by != "" {
 		s += ", client address: " + string(by)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
@@ -11,23 +12,24 @@ import (
 
 // Policy is what an account collects, and what happens after it.
 type Policy struct {
-	AfterDays         *int    `placeholder:"DAYS" group:"policy" help:"Delete or move only what is older: POP3: collected so long ago; IMAP: come to the remote server so long ago. 0: whatever its age."`
-	KeepNewest        *int    `placeholder:"N" group:"policy" help:"Delete or move only what is not among the newest N collected messages."`
-	LargerThan        *Octets `placeholder:"SIZE" group:"policy" help:"Delete or move what is larger, whatever its age; without --after-days only that."`
-	MoveTo            *string `placeholder:"MAILBOX" group:"policy" help:"IMAP: mailbox for --after move; made if it is not there."`
-	MarkSeen          *bool   `negatable:"" group:"policy" help:"IMAP: mark collected messages as seen."`
-	Start             *Start  `placeholder:"all|now|DAYSd" group:"policy" help:"What an account collects that has not run yet: all there is, only what comes from now on, or what came in the last days (IMAP), for instance 30d."`
-	Push              *bool   `negatable:"" group:"policy" help:"IMAP: wait for messages in INBOX (IDLE) where the server lets us, instead of polling on the schedule."`
-	SkipFilters       *bool   `negatable:"" group:"policy" help:"Ask the destination to run no filters over this mail, by a header field that it must know: see docs/destinations.md."`
-	SkipAntispam      *bool   `negatable:"" group:"policy" help:"The same for anti-spam."`
-	ClientAddress     *string `enum:"domain,off,xclient,header,auto" placeholder:"domain|off|xclient|header|auto" group:"policy" help:"Tell the destination, for anti-spam, which host gave a message to the remote server, as the topmost Received line of a host of --recipients-received-by has it: xclient, by XCLIENT where the destination offers it; header, in X-Mailferry-Client; auto, by both. Default: domain, as that has it (off)."`
-	NewestFirst       *bool   `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
-	MaxMessageSize    *Octets `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
-	Oversize          *string `enum:"skip,notice" placeholder:"skip" group:"policy" help:"What becomes of messages above --max-message-size: skip, or notice, a small message to the owner in their place. Neither is deleted at the remote server."`
-	MaxMessages       *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in one run. 0: no limit."`
-	MaxBytes          *Octets `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in one run. 0: no limit."`
-	MaxMessagesPerDay *int    `placeholder:"N" group:"policy" help:"Fetch at most so many messages in a day (UTC). 0: no limit."`
-	MaxBytesPerDay    *Octets `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in a day (UTC). 0: no limit."`
+	AfterDays         *int           `placeholder:"DAYS" group:"policy" help:"Delete or move only what is older: POP3: collected so long ago; IMAP: come to the remote server so long ago. 0: whatever its age."`
+	KeepNewest        *int           `placeholder:"N" group:"policy" help:"Delete or move only what is not among the newest N collected messages."`
+	LargerThan        *Octets        `placeholder:"SIZE" group:"policy" help:"Delete or move what is larger, whatever its age; without --after-days only that."`
+	MoveTo            *string        `placeholder:"MAILBOX" group:"policy" help:"IMAP: mailbox for --after move; made if it is not there."`
+	MarkSeen          *bool          `negatable:"" group:"policy" help:"IMAP: mark collected messages as seen."`
+	Start             *Start         `placeholder:"all|now|DAYSd" group:"policy" help:"What an account collects that has not run yet: all there is, only what comes from now on, or what came in the last days (IMAP), for instance 30d."`
+	Push              *bool          `negatable:"" group:"policy" help:"IMAP: wait for messages in INBOX (IDLE) where the server lets us, instead of polling on the schedule."`
+	SkipFilters       *bool          `negatable:"" group:"policy" help:"Ask the destination to run no filters over this mail, by a header field that it must know: see docs/destinations.md."`
+	SkipAntispam      *bool          `negatable:"" group:"policy" help:"The same for anti-spam."`
+	ClientAddress     *string        `enum:"domain,off,xclient,header,auto" placeholder:"domain|off|xclient|header|auto" group:"policy" help:"Tell the destination, for anti-spam, which host gave a message to the remote server, as the topmost Received line of a host of --recipients-received-by has it: xclient, by XCLIENT where the destination offers it; header, in X-Mailferry-Client; auto, by both. Default: domain, as that has it (off)."`
+	DedupeWindow      *time.Duration `placeholder:"DURATION" group:"policy" help:"Of messages that are alike (Message-ID, Date, From, Subject, and all behind the header) and go to the same recipients, hand over only the first, where it was accepted no longer ago than this, for instance 24h. 0: all of them."`
+	NewestFirst       *bool          `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
+	MaxMessageSize    *Octets        `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
+	Oversize          *string        `enum:"skip,notice" placeholder:"skip" group:"policy" help:"What becomes of messages above --max-message-size: skip, or notice, a small message to the owner in their place. Neither is deleted at the remote server."`
+	MaxMessages       *int           `placeholder:"N" group:"policy" help:"Fetch at most so many messages in one run. 0: no limit."`
+	MaxBytes          *Octets        `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in one run. 0: no limit."`
+	MaxMessagesPerDay *int           `placeholder:"N" group:"policy" help:"Fetch at most so many messages in a day (UTC). 0: no limit."`
+	MaxBytesPerDay    *Octets        `placeholder:"SIZE" group:"policy" help:"Fetch at most so many octets in a day (UTC). 0: no limit."`
 }
 
 func (p *Policy) named() bool { return *p != Policy{} }
@@ -45,6 +47,7 @@ func (p *Policy) apply(a *account.Account) {
 	if set(&a.ClientAddress, p.ClientAddress); a.ClientAddress == "domain" {
 		a.ClientAddress = ""
 	}
+	change(&a.DedupeWindow, p.DedupeWindow)
 	change(&a.NewestFirst, p.NewestFirst)
 	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
 	change(&a.Oversize, (*account.Oversize)(p.Oversize))

@@ -51,6 +51,9 @@ func (c *RunsCmd) Run(ctx context.Context, env *Env) error {
 		if r.GetFault() != nil {
 			outcome += ": " + oneLine(r.GetFault().GetMessage())
 		}
+		if by := tiersOf(r); by != "" {
+			outcome += "; " + by
+		}
 		started := r.GetStartedAt()
 		if started == nil {
 			started = r.GetFinishedAt()

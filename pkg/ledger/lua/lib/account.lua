@@ -1,5 +1,6 @@
 -- KEYS: 1 meta 2 index 3 tail 4 sets 5 states 6 marks; of a worker also 7 lock 8 vanished 9 accounts 10 waiters
 -- 11 digests: chunks of 10 bytes each, n, how many there were, and whole, if none was collected without.
+-- Of an administrator also 12 doubles: the digests that messages were claimed by, see claim.lua.
 -- ARGV[2] is the id of the installation key.
 local function load(meta, index, tail, sets, states)
   local m = redis.call('HMGET', meta, 'epoch', 'key', 'moved', 'gone', 'buckets', 'entries', 'skipped')
