@@ -1,5 +1,5 @@
-// Package budget bounds what one tenant may ask of the fleet, over all its processes. The figures lie in Redis; they are
-// of no worth after a minute, and nothing is lost with them.
+// Package budget bounds what one tenant may ask of the fleet, and what the fleet asks of a remote host or provider, over all
+// its processes. The figures lie in Redis; they are of no worth after an hour, and nothing is lost with them.
 package budget
 
 import (
@@ -12,13 +12,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Budget holds the budgets of tenants.
+// Budget holds the budgets of tenants and of remote hosts.
 type Budget struct {
+	rdb     redis.UniversalClient
 	limiter *redis_rate.Limiter
 }
 
 // New returns the budgets in rdb.
-func New(rdb redis.UniversalClient) *Budget { return &Budget{redis_rate.NewLimiter(rdb)} }
+func New(rdb redis.UniversalClient) *Budget { return &Budget{rdb, redis_rate.NewLimiter(rdb)} }
 
 // Triggers takes n manual triggers, or as many of them as there are, out of those that a domain may have in a minute.
 // It returns how many it got, and if that is fewer, after which time there is one more. What is used up comes back

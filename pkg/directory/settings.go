@@ -27,6 +27,8 @@ type Settings struct {
 	NoRemoteDeletion bool
 	// EgressPorts is where sessions of all accounts may go to.
 	EgressPorts account.Ports
+	// Budgets are what the fleet may do at remote hosts.
+	Budgets account.Budgets
 	// MailboxDestination and Postmaster of domains that have none of their own.
 	MailboxDestination, Postmaster string
 	// Login at Destination, and MailboxLogin at MailboxDestination.
@@ -82,7 +84,7 @@ func (d *Directory) UpdateSettings(ctx context.Context, change func(*Settings) e
 func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, RequireTls: s.RequireTLS,
-		RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
+		RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts), Budgets: string(s.Budgets),
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 		DestinationUsername: s.Login.Username, SealedDestinationPassword: []byte(s.Login.Sealed),
 		MailboxDestinationUsername: s.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(s.MailboxLogin.Sealed),
@@ -123,7 +125,7 @@ func readSettings(e *entry) (Settings, error) {
 	if i := p.GetInterval().AsDuration(); i > 0 {
 		s.Interval = i
 	}
-	s.EgressPorts = account.Ports(p.GetEgressPorts())
+	s.EgressPorts, s.Budgets = account.Ports(p.GetEgressPorts()), account.Budgets(p.GetBudgets())
 	s.MailboxDestination, s.Postmaster = p.GetMailboxDestination(), p.GetPostmaster()
 	s.Login = Login{p.GetDestinationUsername(), string(p.GetSealedDestinationPassword())}
 	s.MailboxLogin = Login{p.GetMailboxDestinationUsername(), string(p.GetSealedMailboxDestinationPassword())}

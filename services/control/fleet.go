@@ -250,7 +250,7 @@ func (s *Service) GetSettings(ctx context.Context, _ *mailferryv1.GetSettingsReq
 func protoSettings(s directory.Settings) *mailferryv1.Settings {
 	return &mailferryv1.Settings{
 		Interval: durationpb.New(s.Interval), Pop3Locking: s.POP3Locking, Destination: s.Destination, Revision: s.Revision,
-		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts),
+		RequireTls: s.RequireTLS, RemoteDeletion: proto.Bool(!s.NoRemoteDeletion), EgressPorts: string(s.EgressPorts), Budgets: string(s.Budgets),
 		MailboxDestination: s.MailboxDestination, Postmaster: s.Postmaster,
 		DestinationUsername: s.Login.Username, MailboxDestinationUsername: s.MailboxLogin.Username,
 		WebhookUrl: s.WebhookURL, NotifyAdmin: s.NotifyAdmin,
@@ -278,6 +278,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		return nil, asField(err)
 	}
 	if err := account.ValidateMinInterval(req.GetMinInterval().AsDuration()); err != nil {
+		return nil, asField(err)
+	}
+	if err := account.Budgets(req.GetBudgets()).Validate(); err != nil {
 		return nil, asField(err)
 	}
 	if err := account.ValidateSchedule(account.ScheduleFromProto(req.GetSchedule())); err != nil {
@@ -311,6 +314,9 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		}
 		if req.MinInterval != nil {
 			set.MinInterval = req.GetMinInterval().AsDuration()
+		}
+		if req.Budgets != nil {
+			set.Budgets = account.Budgets(req.GetBudgets())
 		}
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()

@@ -49,7 +49,7 @@ func workerPart(ctx context.Context, f workerFlags, d *deps) (daemon.Part, error
 		return nil, err
 	}
 	w, err := worker.New(ctx, worker.Deps{
-		Directory: d.directory, Due: d.due, Queue: d.queue, Transit: d.transit, Ledger: d.ledger, Keyer: d.keyer,
+		Directory: d.directory, Due: d.due, Queue: d.queue, Transit: d.transit, Ledger: d.ledger, Budget: d.budget, Keyer: d.keyer,
 		Vault: d.vault, OAuth: d.oauth, Notices: d.notices, Log: d.log.Named("worker"), Metrics: d.p.health.Registry(),
 	}, worker.Config{
 		Name: d.name, Slots: f.Slots, Reserved: f.ReservedSlots, RunLimit: f.RunLimit, Batch: f.Batch,

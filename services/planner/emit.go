@@ -132,7 +132,7 @@ func (p *Planner) publish(trusted, ctx context.Context, claims []due.Claimed) er
 func (p *Planner) hours(ctx context.Context, claims []due.Claimed, now time.Time) ([]due.Claimed, error) {
 	var in, out []due.Claimed
 	for _, c := range claims {
-		if c.Due.Equal(c.NotBefore) && p.plan.after(c.Entry, c.Due.Add(-time.Millisecond)).After(now) {
+		if c.Due.Equal(c.NotBefore) && !p.plan.anyTime(c.Entry) && p.plan.after(c.Entry, c.Due.Add(-time.Millisecond)).After(now) {
 			out = append(out, c)
 		} else {
 			in = append(in, c)

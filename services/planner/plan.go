@@ -77,6 +77,9 @@ func (p *plan) after(e due.Entry, at time.Time) time.Time {
 	return p.next(e, e.NotBefore.Add(-time.Millisecond))
 }
 
+// anyTime says that the account is run on an interval: it may be due at any time.
+func (p *plan) anyTime(e due.Entry) bool { return p.rules(e).Interval > 0 }
+
 func (p *plan) interval() time.Duration {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

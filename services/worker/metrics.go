@@ -9,6 +9,7 @@ type metrics struct {
 	seconds  prometheus.Histogram
 	sessions prometheus.Gauge
 	watchers prometheus.Gauge
+	full     prometheus.Counter
 	// watchEnds counts the ends of watches.
 	watchEnds *prometheus.CounterVec
 }
@@ -26,6 +27,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mailferry_worker_sessions", Help: "Remote sessions open now in runs.",
 		}),
+		full: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mailferry_worker_full_total", Help: "Sessions that found no place at their remote host: the account stands in line.",
+		}),
 		watchers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mailferry_worker_watchers", Help: "Remote sessions that wait for messages now (push).",
 		}),
@@ -33,6 +37,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "mailferry_worker_watch_ends_total", Help: "Ends of such sessions, by reason: news (a push job follows), wanted, changed, over, drained, session, lock.",
 		}, []string{"reason"}),
 	}
-	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions, m.watchers, m.watchEnds)
+	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions, m.full, m.watchers, m.watchEnds)
 	return m
 }

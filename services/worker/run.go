@@ -24,7 +24,7 @@ import (
 //  1. Job: load the account at the job's revision or newer. Gone or inactive: settle.
 //  2. Lock: take the lock of the remote mailbox and open the index in the same step. Held by a run of
 //     this account: coalesced. Held for another account: come back soon.
-//  3. Session: connect, secure, sign in, list.
+//  3. Session: take a place at the remote host (none: stand in line, and go), connect, secure, sign in, list.
 //  4. What is new: listed, less what the index, the marks and TRANSIT know.
 //  5. Fetch: mark, fetch, publish, in windows. (From here delivery works at the same time: it hands
 //     over, commits the key to the index and sends the receipt.)
@@ -128,6 +128,9 @@ func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
 	r.show.started(r.report)
 	killpoint.Reach("worker.locked")
 	err = r.underLock(r.hold.Context())
+	if full, ok := crowded(err); ok {
+		return r.standInLine(ctx, full, err)
+	}
 	if err != nil && ctx.Err() == nil && context.Cause(r.hold.Context()) != nil && !errors.As(err, new(*ledger.BusyError)) {
 		if cause := context.Cause(r.hold.Context()); !errors.Is(cause, context.Canceled) {
 			err = fault.New(fault.Canceled, "lock", cause)
@@ -250,7 +253,7 @@ func (r *run) lock(ctx context.Context, first bool) error {
 
 // open is step 3: it returns with the mailbox listed.
 func (r *run) open(ctx context.Context) error {
-	t, err := r.w.target(ctx, r.acc)
+	t, domain, err := r.w.target(ctx, r.acc)
 	if err != nil {
 		return err
 	}
@@ -258,6 +261,7 @@ func (r *run) open(ctx context.Context) error {
 		TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
 	}
 	t.Known = r.quiet
+	t.DialContext = r.w.within(r.acc, domain, t.DialContext, r.claim.Trigger == queue.Manual)
 	r.session, err = r.w.signIn(ctx, r.acc, d, t)
 	if err != nil {
 		if r.acc.Auth == account.OAuth2 && fault.KindOf(err) == fault.Auth {

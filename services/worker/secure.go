@@ -15,13 +15,14 @@ import (
 )
 
 // target returns where a session of the account goes, and under which rules: those of the fleet, of the
-// domain and of the account itself.
-func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, error) {
+// domain, which it returns as well, and of the account itself.
+func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, directory.Domain, error) {
 	t := remote.Target{TLS: a.TLS, Username: a.Username, APOP: a.APOP, Auth: a.Auth, LenientDot: a.LenientDot,
 		Mailboxes: remote.Mailboxes{Names: a.Mailboxes, Exclude: a.ExcludeMailboxes, MoveTo: a.MoveTo, Tree: a.ForwardsToMailbox()}}
+	var domain directory.Domain
 	var err error
 	if t.Host, t.Port, err = a.HostPort(); err != nil {
-		return t, fault.New(fault.Policy, "account", err)
+		return t, domain, fault.New(fault.Policy, "account", err)
 	}
 	if a.Auth == account.OAuth2 {
 		t.Token, err = w.OAuth.Token(ctx, a.UID)
@@ -29,19 +30,19 @@ func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, 
 		t.Password, err = w.Vault.Unseal(a.SealedPassword, a.SealContext())
 	}
 	if err != nil {
-		return t, err
+		return t, domain, err
 	}
-	domain, err := w.policies.domain(ctx, a.Domain)
+	domain, err = w.policies.domain(ctx, a.Domain)
 	if err != nil {
-		return t, err
+		return t, domain, err
 	}
 	if a.ForwardsToMailbox() && domain.MailboxDestination == "" && w.settings.Load().MailboxDestination == "" {
-		return t, fault.Errorf(fault.Policy, "forward to", "%s is a mailbox path, and there is no mailbox destination: 'mailferry settings set mailbox_destination=…' "+
+		return t, domain, fault.Errorf(fault.Policy, "forward to", "%s is a mailbox path, and there is no mailbox destination: 'mailferry settings set mailbox_destination=…' "+
 			"or 'mailferry domain edit %s --mailbox-destination …'", fault.Clean(a.ForwardTo), a.Domain)
 	}
 	egress, err := w.egress(domain)
 	if err != nil {
-		return t, err
+		return t, domain, err
 	}
 	t.DialContext = egress.DialContext
 	t.Trust.Pins = a.TLSPins
@@ -51,7 +52,7 @@ func (w *Worker) target(ctx context.Context, a account.Account) (remote.Target, 
 		t.Trust.CA.AppendCertsFromPEM([]byte(a.TLSCA))
 	}
 	t.Plaintext = func(ctx context.Context) error { return w.plaintext(ctx, a, domain) }
-	return t, nil
+	return t, domain, nil
 }
 
 // egress is how sessions of a domain leave the house.

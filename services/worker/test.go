@@ -105,10 +105,11 @@ func (p *probe) underLock(ctx context.Context) error {
 
 // connect signs in as a run does.
 func (p *probe) connect(ctx context.Context) error {
-	t, err := p.w.target(ctx, p.acc)
+	t, domain, err := p.w.target(ctx, p.acc)
 	if err != nil {
 		return err
 	}
+	t.DialContext = p.w.within(p.acc, domain, t.DialContext, true)
 	limits := p.w.cfg.Session.WithDefaults()
 	limits.Command = min(limits.Command, testSilence)
 	p.session, err = p.w.signIn(ctx, p.acc, remote.Dialer{

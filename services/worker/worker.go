@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/budget"
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/ledger"
@@ -106,6 +107,7 @@ type Deps struct {
 	Queue     *queue.Queue
 	Transit   *transit.Transit
 	Ledger    *ledger.Ledger
+	Budget    *budget.Budget
 	Keyer     *ledger.Keyer
 	Vault     *vault.Vault
 	OAuth     *oauth.Broker

@@ -1727,7 +1727,10 @@ type Settings struct {
 	// Global schedule, in place of interval where it has entries.
 	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// The same for all accounts; see Domain.
-	MinInterval   *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
+	MinInterval *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
+	// What the fleet may do at remote hosts: NAME=SESSIONS/LOGINS between commas, of a host, a provider or * the sessions at a
+	// time and the logins a minute.
+	Budgets       string `protobuf:"bytes,56,opt,name=budgets,proto3" json:"budgets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1886,6 +1889,13 @@ func (x *Settings) GetMinInterval() *durationpb.Duration {
 		return x.MinInterval
 	}
 	return nil
+}
+
+func (x *Settings) GetBudgets() string {
+	if x != nil {
+		return x.Budgets
+	}
+	return ""
 }
 
 // Collection records durably that an account has collected, and under which epoch of its UID index,
@@ -2105,7 +2115,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
 	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x122\n" +
 	"\x15egress_proxy_username\x18+ \x01(\tR\x13egressProxyUsername\x12?\n" +
-	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\"\xe7\x06\n" +
+	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\"\x81\a\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -2129,7 +2139,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x15sealed_webhook_secret\x18) \x01(\fR\x13sealedWebhookSecret\x12!\n" +
 	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\x122\n" +
 	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
-	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminIntervalB\x12\n" +
+	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12\x18\n" +
+	"\abudgets\x188 \x01(\tR\abudgetsB\x12\n" +
 	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +

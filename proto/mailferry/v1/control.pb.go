@@ -2303,6 +2303,7 @@ type PutSettingsRequest struct {
 	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// Zero: no least interval.
 	MinInterval   *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
+	Budgets       *string              `protobuf:"bytes,56,opt,name=budgets,proto3,oneof" json:"budgets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2454,6 +2455,13 @@ func (x *PutSettingsRequest) GetMinInterval() *durationpb.Duration {
 		return x.MinInterval
 	}
 	return nil
+}
+
+func (x *PutSettingsRequest) GetBudgets() string {
+	if x != nil && x.Budgets != nil {
+		return *x.Budgets
+	}
+	return ""
 }
 
 type PutSettingsResponse struct {
@@ -3385,7 +3393,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\x80\t\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xab\t\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -3409,7 +3417,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x0ewebhook_secret\x18) \x01(\tH\fR\rwebhookSecret\x88\x01\x01\x12&\n" +
 	"\fnotify_admin\x18* \x01(\tH\rR\vnotifyAdmin\x88\x01\x01\x122\n" +
 	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
-	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminIntervalB\x0e\n" +
+	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12\x1d\n" +
+	"\abudgets\x188 \x01(\tH\x0eR\abudgets\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
@@ -3423,7 +3432,9 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\v_postmasterB\x0e\n" +
 	"\f_webhook_urlB\x11\n" +
 	"\x0f_webhook_secretB\x0f\n" +
-	"\r_notify_admin\"I\n" +
+	"\r_notify_adminB\n" +
+	"\n" +
+	"\b_budgets\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +

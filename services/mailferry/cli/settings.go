@@ -45,7 +45,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 		dest = "(none: domains need their own)"
 	}
 	properties(env, "interval", interval(s.GetInterval()), "min_interval", interval(s.GetMinInterval()), "schedule", strings.Join(s.GetSchedule().GetEntries(), "; "), "time_zone", s.GetSchedule().GetTimeZone(), "pop3_locking", locking, "destination", dest,
-		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"),
+		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"), "budgets", s.GetBudgets(),
 		"destination_username", s.GetDestinationUsername(), "mailbox_destination", s.GetMailboxDestination(),
 		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster(), "webhook_url", s.GetWebhookUrl(), "notify_admin", s.GetNotifyAdmin())
 	return nil
@@ -55,7 +55,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, min_interval=DURATION, schedule=ENTRIES, time_zone=ZONE, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
+	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, min_interval=DURATION, schedule=ENTRIES, time_zone=ZONE, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, budgets=LIST, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
 
 	DestinationLogin `embed:""`
 }
@@ -79,6 +79,9 @@ func (*SettingsSetCmd) Help() string {
   remote_deletion  off: nothing is deleted or moved at any remote server, from the next batch on
   egress_ports  ports that accounts may point to, for instance 110,143,993,995, or with ! what they may not:
                 !25,!8000-8999; workers deny some by themselves (--egress-deny-ports)
+  budgets       what the fleet may do at remote hosts: NAME=SESSIONS/LOGINS between commas, the sessions at a time and the
+                logins a minute of a host, a provider ('mailferry providers list') or * for each other one, as
+                google=200/3000,*=50/600; 0: no bound; where nothing is said 200/6000
   webhook_url   notices of all accounts are posted there, signed with the secret in the first line of webhook_secret_file
   notify_admin  who gets a mail for each of them
 
@@ -169,6 +172,8 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		req.Destination = &value
 	case "egress_ports":
 		req.EgressPorts = &value
+	case "budgets":
+		req.Budgets = &value
 	case "mailbox_destination":
 		req.MailboxDestination = &value
 	case "destination_username":
@@ -186,7 +191,7 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 	case "notify_admin":
 		req.NotifyAdmin = &value
 	default:
-		return usage("there is no setting %q: there are interval, min_interval, schedule, time_zone, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
+		return usage("there is no setting %q: there are interval, min_interval, schedule, time_zone, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, budgets, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
 	}
 	return nil
 }
