@@ -79,6 +79,16 @@ const (
 	ClientAuto    ClientAddress = "auto"
 )
 
+// Date says which date a POP3 message has in a mailbox that it is filed into.
+type Date string
+
+// The dates: when the message was collected; when a declared host received it, as its Received field says. "" is
+// collected.
+const (
+	DateCollected Date = "collected"
+	DateReceived  Date = "received"
+)
+
 // Auth says how a session signs in.
 type Auth string
 
@@ -117,6 +127,7 @@ type Account struct {
 	SkipAntispam      bool          // and no anti-spam
 	ClientAddress     ClientAddress // "": that of the domain
 	DedupeWindow      time.Duration // 0: doubles are handed over like any message
+	Date              Date          // of messages in mailboxes (POP3); "": DateCollected
 	CopyTo            []string      // more of them, each of which gets an extra copy
 	Interval          time.Duration // 0: the schedule
 	Schedule          schedule.Text // without entries: that of the domain, or the global one
@@ -264,6 +275,9 @@ var (
 		ClientHeader:  mailferryv1.ClientAddress_CLIENT_ADDRESS_HEADER,
 		ClientAuto:    mailferryv1.ClientAddress_CLIENT_ADDRESS_AUTO,
 	}
+	dates = map[Date]mailferryv1.MessageDate{
+		DateCollected: mailferryv1.MessageDate_MESSAGE_DATE_COLLECTED, DateReceived: mailferryv1.MessageDate_MESSAGE_DATE_RECEIVED,
+	}
 	oversizes = map[Oversize]mailferryv1.Oversize{
 		Skip: mailferryv1.Oversize_OVERSIZE_SKIP, Notice: mailferryv1.Oversize_OVERSIZE_NOTICE,
 	}
@@ -292,7 +306,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		LenientDot: a.LenientDot,
 		TlsPins:    a.TLSPins, TlsCa: a.TLSCA, TlsAllowInvalid: a.TLSAllowInvalid,
 		AfterDays: int32(a.AfterDays), AfterKeepNewest: int32(a.AfterKeepNewest), AfterLargerThan: a.AfterLargerThan,
-		SkipFilters: a.SkipFilters, SkipAntispam: a.SkipAntispam, ClientAddress: a.ClientAddress.Proto(),
+		SkipFilters: a.SkipFilters, SkipAntispam: a.SkipAntispam, ClientAddress: a.ClientAddress.Proto(), Date: dates[a.Date],
 		MarkSeen: a.MarkSeen, MoveTo: a.MoveTo, StartDays: int32(a.StartDays), NewestFirst: a.NewestFirst,
 		MaxMessageSize: a.MaxMessageSize, MaxMessages: int32(a.MaxMessages), MaxBytes: a.MaxBytes,
 		MaxMessagesPerDay: int32(a.MaxMessagesPerDay), MaxBytesPerDay: a.MaxBytesPerDay, Oversize: oversizes[a.Oversize],
@@ -328,7 +342,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		LenientDot: p.GetLenientDot(),
 		TLSPins:    p.GetTlsPins(), TLSCA: p.GetTlsCa(), TLSAllowInvalid: p.GetTlsAllowInvalid(),
 		AfterDays: int(p.GetAfterDays()), AfterKeepNewest: int(p.GetAfterKeepNewest()), AfterLargerThan: p.GetAfterLargerThan(),
-		SkipFilters: p.GetSkipFilters(), SkipAntispam: p.GetSkipAntispam(), ClientAddress: ClientAddressFromProto(p.GetClientAddress()), DedupeWindow: p.GetDedupeWindow().AsDuration(),
+		SkipFilters: p.GetSkipFilters(), SkipAntispam: p.GetSkipAntispam(), ClientAddress: ClientAddressFromProto(p.GetClientAddress()), DedupeWindow: p.GetDedupeWindow().AsDuration(), Date: wordOf(dates, p.GetDate()),
 		MarkSeen: p.GetMarkSeen(), MoveTo: p.GetMoveTo(), StartDays: int(p.GetStartDays()), NewestFirst: p.GetNewestFirst(),
 		MaxMessageSize: p.GetMaxMessageSize(), MaxMessages: int(p.GetMaxMessages()), MaxBytes: p.GetMaxBytes(),
 		MaxMessagesPerDay: int(p.GetMaxMessagesPerDay()), MaxBytesPerDay: p.GetMaxBytesPerDay(), Oversize: wordOf(oversizes, p.GetOversize()),

@@ -22,6 +22,10 @@ func (a Account) validatePolicy() error {
 		return invalid("after", "days, keep-newest and larger-than say which messages are deleted or moved: want delete or move with them")
 	case a.StartDays < StartNow || a.StartDays > maxDays:
 		return invalid("start_days", "want everything, now, or 1 to %d days", maxDays)
+	case a.Date != "" && dates[a.Date] == 0:
+		return invalid("date", "want collected or received")
+	case a.Date == DateReceived && a.Protocol != POP3:
+		return invalid("date", "is a POP3 option: by IMAP a message keeps its INTERNALDATE")
 	case a.StartDays > 0 && a.Protocol == POP3:
 		return invalid("start_days", "a POP3 server does not say when a message came: want now, or IMAP")
 	case a.MaxMessageSize < 0 || a.MaxMessages < 0 || a.MaxBytes < 0 || a.MaxMessagesPerDay < 0 || a.MaxBytesPerDay < 0:

@@ -24,17 +24,23 @@ func (c Client) Known() bool { return c.IP.IsValid() }
 // none of them wrote a line, or the line has none of the forms in which known servers tell an address that they saw
 // from one that they were told.
 func FindClient(a account.Account, t Tenant, header []byte) Client {
+	value, _ := declaredLine(a, t, header)
+	return parseClient(value)
+}
+
+// declaredLine returns the topmost Received field that a declared host wrote.
+func declaredLine(a account.Account, t Tenant, header []byte) (value string, ok bool) {
 	hosts := newHouse(a, t).r.ReceivedBy
 	for _, f := range parseFields(header) {
 		if !f.is("Received") || !namesBy(f.value, hosts) {
 			continue
 		}
 		if r := parseReceived(f.value); r.known && matchesAny(hosts, r.by) {
-			return parseClient(f.value)
+			return f.value, true
 		}
 		break
 	}
-	return Client{}
+	return "", false
 }
 
 // namesBy says whether a Received field has one of the hosts behind any "by", also in a comment, or behind brackets that

@@ -3,6 +3,7 @@ package route
 import (
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
 )
@@ -25,6 +26,7 @@ type kept struct {
 	Client      *Client   `json:"c,omitempty"`
 	ClientBy    string    `json:"k,omitempty"`
 	Uncertain   bool      `json:"u,omitempty"`
+	Received    time.Time `json:"w,omitzero"`
 }
 
 type keptLeg struct {
@@ -36,7 +38,7 @@ type keptLeg struct {
 // MarshalJSON returns the short form.
 func (r Route) MarshalJSON() ([]byte, error) {
 	k := kept{From: r.From, Fallback: r.Fallback, Fell: r.Fell, Refused: r.Refused, Reason: r.Reason, Tier: r.Tier, Field: r.Field,
-		Failures: r.Failures, Failed: r.Failed, Uncertain: r.Uncertain}
+		Failures: r.Failures, Failed: r.Failed, Uncertain: r.Uncertain, Received: r.Received}
 	if r.Client.Known() {
 		k.Client, k.ClientBy = &r.Client, string(r.ClientBy)
 	}
@@ -56,7 +58,7 @@ func (r *Route) UnmarshalJSON(b []byte) error {
 		k.Legs = append(k.Legs, keptLeg{To: k.To, Destination: k.Destination})
 	}
 	out := Route{From: k.From, Fallback: k.Fallback, Fell: k.Fell, Refused: k.Refused, Reason: k.Reason, Tier: k.Tier, Field: k.Field,
-		Failures: k.Failures, Failed: k.Failed, Uncertain: k.Uncertain}
+		Failures: k.Failures, Failed: k.Failed, Uncertain: k.Uncertain, Received: k.Received}
 	if k.Client != nil && k.Client.Known() {
 		out.Client, out.ClientBy = *k.Client, account.ClientAddress(k.ClientBy)
 	}

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -34,6 +35,9 @@ type Route struct {
 	// Client gave the message to the remote server, and ClientBy is how the destination learns of it, "" if not at all.
 	Client   Client
 	ClientBy account.ClientAddress
+	// Received is when a declared host took the message from outside, where the account wants it to have that date in
+	// mailboxes; the zero time where it does not, or where nobody tells.
+	Received time.Time
 	// Failures are attempts that failed for now, the first one and the last ones, and Failed counts all.
 	Failures []Failure
 	Failed   int
@@ -67,6 +71,8 @@ type Message struct {
 	Size int64
 	// Mailbox it was in at the remote server (IMAP).
 	Mailbox string
+	// Collected is when; the zero time where the message is not collected yet.
+	Collected time.Time
 }
 
 // Decide returns where a message of the account goes: to the recipients that its header names or to Forward to, or
@@ -87,6 +93,10 @@ func Decide(a account.Account, m Message, t Tenant, where Where, note func(Step)
 	if by := cmp.Or(a.ClientAddress, t.ClientAddress, account.ClientOff); by != account.ClientOff {
 		r.Client, r.ClientBy = FindClient(a, t, m.Header), by
 		note(r.clientStep())
+	}
+	if a.Date == account.DateReceived {
+		r.Received = FindReceived(a, t, m)
+		note(r.dateStep())
 	}
 	if found.Tier != TierForwardTo {
 		r.Tier, r.Field = found.Tier, found.Field

@@ -103,7 +103,8 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 		return errInvalid(err)
 	}
 	tells := a.ClientAddress != "" && a.ClientAddress != account.ClientOff && len(a.Recipients.ReceivedBy) == 0
-	if a.TLS != account.Disable && !a.TLSAllowInvalid && !a.ForwardsToMailbox() && !tells {
+	dates := a.Date == account.DateReceived && len(a.Recipients.ReceivedBy) == 0
+	if a.TLS != account.Disable && !a.TLSAllowInvalid && !a.ForwardsToMailbox() && !tells && !dates {
 		return nil
 	}
 	set, err := s.Directory.Settings(ctx)
@@ -124,6 +125,9 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 			"'mailferry settings set mailbox_destination=imaps:HOST' or 'mailferry domain edit %s --mailbox-destination …'", a.Domain)
 	case tells && len(d.ReceivedBy) == 0:
 		return errField("client_address", "nobody says which hosts of the remote provider take mail from outside, and no other line is believed: "+
+			"name them with --recipients-received-by, or 'mailferry domain edit %s --received-by …'", a.Domain)
+	case dates && len(d.ReceivedBy) == 0:
+		return errField("date", "nobody says which hosts of the remote provider take mail from outside, and no other Received line is believed: "+
 			"name them with --recipients-received-by, or 'mailferry domain edit %s --received-by …'", a.Domain)
 	case a.TLSAllowInvalid && !d.AllowInvalidTLS:
 		return errField("tls_allow_invalid", "%s does not permit it ('mailferry domain edit %s --allow-invalid-tls'); "+

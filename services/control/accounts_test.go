@@ -168,6 +168,12 @@ func TestARefusedRequestNamesTheField(t *testing.T) {
 		{"push", func(r *mailferryv1.CreateAccountRequest) {
 			r.Account.Push, r.Account.Protocol = true, mailferryv1.Protocol_PROTOCOL_POP3
 		}},
+		{"date", func(r *mailferryv1.CreateAccountRequest) {
+			r.Account.Date, r.Account.Protocol = mailferryv1.MessageDate_MESSAGE_DATE_RECEIVED, mailferryv1.Protocol_PROTOCOL_IMAP
+		}},
+		{"date", func(r *mailferryv1.CreateAccountRequest) { // no host is declared
+			r.Account.Date, r.Account.Protocol = mailferryv1.MessageDate_MESSAGE_DATE_RECEIVED, mailferryv1.Protocol_PROTOCOL_POP3
+		}},
 		{"client_address", func(r *mailferryv1.CreateAccountRequest) {
 			r.Account.ClientAddress = mailferryv1.ClientAddress_CLIENT_ADDRESS_AUTO
 		}},

@@ -176,7 +176,7 @@ func (h *handover) decide(ctx context.Context) error {
 	if err := route.Loop(acc, header); err != nil && !h.p.GetNotice() {
 		return err
 	}
-	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox()}
+	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox(), Collected: h.p.GetFetchedAt().AsTime()}
 	h.route, err = route.Decide(acc, m, tenant, h.where(ctx, acc), nil)
 	h.route.Failures, h.route.Failed, h.route.Uncertain = past.Failures, past.Failed, past.Uncertain
 	return err
@@ -271,6 +271,8 @@ func (h *handover) send(ctx context.Context, leg route.Leg) (replies []local.Rep
 	}
 	if d := h.p.GetInternalDate(); d != nil {
 		m.Date = d.AsTime()
+	} else if !h.route.Received.IsZero() {
+		m.Date = h.route.Received
 	}
 	env := local.Envelope{From: h.route.From, To: leg.To, Mailbox: leg.Mailbox}
 	if leg.Mailbox != nil {

@@ -533,6 +533,59 @@ func (ClientAddress) EnumDescriptor() ([]byte, []int) {
 	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{8}
 }
 
+// MessageDate says which date a POP3 message has in a mailbox that it is filed into: its INTERNALDATE (RFC 9051 section 2.3.3).
+type MessageDate int32
+
+const (
+	MessageDate_MESSAGE_DATE_UNSPECIFIED MessageDate = 0
+	// When it was collected.
+	MessageDate_MESSAGE_DATE_COLLECTED MessageDate = 1
+	// When a declared host took it from outside, as the topmost Received field says that such a host wrote
+	// (Recipients.received_by, Domain.received_by); when it was collected, where none tells, or tells of the future.
+	MessageDate_MESSAGE_DATE_RECEIVED MessageDate = 2
+)
+
+// Enum value maps for MessageDate.
+var (
+	MessageDate_name = map[int32]string{
+		0: "MESSAGE_DATE_UNSPECIFIED",
+		1: "MESSAGE_DATE_COLLECTED",
+		2: "MESSAGE_DATE_RECEIVED",
+	}
+	MessageDate_value = map[string]int32{
+		"MESSAGE_DATE_UNSPECIFIED": 0,
+		"MESSAGE_DATE_COLLECTED":   1,
+		"MESSAGE_DATE_RECEIVED":    2,
+	}
+)
+
+func (x MessageDate) Enum() *MessageDate {
+	p := new(MessageDate)
+	*p = x
+	return p
+}
+
+func (x MessageDate) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MessageDate) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailferry_v1_account_proto_enumTypes[9].Descriptor()
+}
+
+func (MessageDate) Type() protoreflect.EnumType {
+	return &file_mailferry_v1_account_proto_enumTypes[9]
+}
+
+func (x MessageDate) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MessageDate.Descriptor instead.
+func (MessageDate) EnumDescriptor() ([]byte, []int) {
+	return file_mailferry_v1_account_proto_rawDescGZIP(), []int{9}
+}
+
 // Recipients says how the recipients of a message are found in its header. The tiers are asked in the order of the
 // fields here, and the first that names a local address decides. Display names are never looked at.
 type Recipients struct {
@@ -983,6 +1036,8 @@ type Account struct {
 	// Of messages that are alike (Message-ID, Date, From, Subject, and all behind the header) and go to the same recipients
 	// only the first is handed over, where it was accepted no longer ago than this. Unset: each of them.
 	DedupeWindow *durationpb.Duration `protobuf:"bytes,87,opt,name=dedupe_window,json=dedupeWindow,proto3" json:"dedupe_window,omitempty"`
+	// POP3. Unset: collected.
+	Date MessageDate `protobuf:"varint,77,opt,name=date,proto3,enum=mailferry.v1.MessageDate" json:"date,omitempty"`
 	// POP3: a message may also end with a dot glued to its last line, or on a line that ends in a bare LF, where the
 	// server then falls silent and answers NOOP. For servers that never send the proper end mark (Exchange 2000).
 	LenientDot bool `protobuf:"varint,50,opt,name=lenient_dot,json=lenientDot,proto3" json:"lenient_dot,omitempty"`
@@ -1234,6 +1289,13 @@ func (x *Account) GetDedupeWindow() *durationpb.Duration {
 		return x.DedupeWindow
 	}
 	return nil
+}
+
+func (x *Account) GetDate() MessageDate {
+	if x != nil {
+		return x.Date
+	}
+	return MessageDate_MESSAGE_DATE_UNSPECIFIED
 }
 
 func (x *Account) GetLenientDot() bool {
@@ -2022,7 +2084,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\bcontinue\x18\r \x01(\bR\bcontinue\"A\n" +
 	"\bSchedule\x12\x18\n" +
 	"\aentries\x18\x01 \x03(\tR\aentries\x12\x1b\n" +
-	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\x82\x0f\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xb1\x0f\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -2050,7 +2112,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\fskip_filters\x18S \x01(\bR\vskipFilters\x12#\n" +
 	"\rskip_antispam\x18T \x01(\bR\fskipAntispam\x12B\n" +
 	"\x0eclient_address\x18U \x01(\x0e2\x1b.mailferry.v1.ClientAddressR\rclientAddress\x12>\n" +
-	"\rdedupe_window\x18W \x01(\v2\x19.google.protobuf.DurationR\fdedupeWindow\x12\x1f\n" +
+	"\rdedupe_window\x18W \x01(\v2\x19.google.protobuf.DurationR\fdedupeWindow\x12-\n" +
+	"\x04date\x18M \x01(\x0e2\x19.mailferry.v1.MessageDateR\x04date\x12\x1f\n" +
 	"\vlenient_dot\x182 \x01(\bR\n" +
 	"lenientDot\x12\x19\n" +
 	"\btls_pins\x18\x14 \x03(\tR\atlsPins\x12\x15\n" +
@@ -2201,7 +2264,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x12CLIENT_ADDRESS_OFF\x10\x01\x12\x1a\n" +
 	"\x16CLIENT_ADDRESS_XCLIENT\x10\x02\x12\x19\n" +
 	"\x15CLIENT_ADDRESS_HEADER\x10\x03\x12\x17\n" +
-	"\x13CLIENT_ADDRESS_AUTO\x10\x04B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
+	"\x13CLIENT_ADDRESS_AUTO\x10\x04*b\n" +
+	"\vMessageDate\x12\x1c\n" +
+	"\x18MESSAGE_DATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16MESSAGE_DATE_COLLECTED\x10\x01\x12\x19\n" +
+	"\x15MESSAGE_DATE_RECEIVED\x10\x02B?Z=github.com/mailferry/mailferry/proto/mailferry/v1;mailferryv1b\x06proto3"
 
 var (
 	file_mailferry_v1_account_proto_rawDescOnce sync.Once
@@ -2215,7 +2282,7 @@ func file_mailferry_v1_account_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_account_proto_rawDescData
 }
 
-var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_mailferry_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
 var file_mailferry_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_mailferry_v1_account_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: mailferry.v1.Protocol
@@ -2227,49 +2294,51 @@ var file_mailferry_v1_account_proto_goTypes = []any{
 	(RecipientMode)(0),            // 6: mailferry.v1.RecipientMode
 	(ReceivedMode)(0),             // 7: mailferry.v1.ReceivedMode
 	(ClientAddress)(0),            // 8: mailferry.v1.ClientAddress
-	(*Recipients)(nil),            // 9: mailferry.v1.Recipients
-	(*Rewrite)(nil),               // 10: mailferry.v1.Rewrite
-	(*Rule)(nil),                  // 11: mailferry.v1.Rule
-	(*Schedule)(nil),              // 12: mailferry.v1.Schedule
-	(*Account)(nil),               // 13: mailferry.v1.Account
-	(*Domain)(nil),                // 14: mailferry.v1.Domain
-	(*Settings)(nil),              // 15: mailferry.v1.Settings
-	(*Collection)(nil),            // 16: mailferry.v1.Collection
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(MessageDate)(0),              // 9: mailferry.v1.MessageDate
+	(*Recipients)(nil),            // 10: mailferry.v1.Recipients
+	(*Rewrite)(nil),               // 11: mailferry.v1.Rewrite
+	(*Rule)(nil),                  // 12: mailferry.v1.Rule
+	(*Schedule)(nil),              // 13: mailferry.v1.Schedule
+	(*Account)(nil),               // 14: mailferry.v1.Account
+	(*Domain)(nil),                // 15: mailferry.v1.Domain
+	(*Settings)(nil),              // 16: mailferry.v1.Settings
+	(*Collection)(nil),            // 17: mailferry.v1.Collection
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_mailferry_v1_account_proto_depIdxs = []int32{
 	6,  // 0: mailferry.v1.Recipients.mode:type_name -> mailferry.v1.RecipientMode
 	7,  // 1: mailferry.v1.Recipients.received:type_name -> mailferry.v1.ReceivedMode
-	10, // 2: mailferry.v1.Recipients.rewrites:type_name -> mailferry.v1.Rewrite
+	11, // 2: mailferry.v1.Recipients.rewrites:type_name -> mailferry.v1.Rewrite
 	0,  // 3: mailferry.v1.Account.protocol:type_name -> mailferry.v1.Protocol
 	1,  // 4: mailferry.v1.Account.tls:type_name -> mailferry.v1.TlsMode
-	17, // 5: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
+	18, // 5: mailferry.v1.Account.interval:type_name -> google.protobuf.Duration
 	2,  // 6: mailferry.v1.Account.after:type_name -> mailferry.v1.AfterCollection
 	3,  // 7: mailferry.v1.Account.on_index_loss:type_name -> mailferry.v1.OnIndexLoss
-	18, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	18, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	19, // 8: mailferry.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	19, // 9: mailferry.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
 	8,  // 10: mailferry.v1.Account.client_address:type_name -> mailferry.v1.ClientAddress
-	17, // 11: mailferry.v1.Account.dedupe_window:type_name -> google.protobuf.Duration
-	5,  // 12: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
-	4,  // 13: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
-	9,  // 14: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
-	11, // 15: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
-	12, // 16: mailferry.v1.Account.schedule:type_name -> mailferry.v1.Schedule
-	8,  // 17: mailferry.v1.Domain.client_address:type_name -> mailferry.v1.ClientAddress
-	11, // 18: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
-	12, // 19: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
-	17, // 20: mailferry.v1.Domain.min_interval:type_name -> google.protobuf.Duration
-	17, // 21: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
-	12, // 22: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
-	17, // 23: mailferry.v1.Settings.min_interval:type_name -> google.protobuf.Duration
-	18, // 24: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
-	18, // 25: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	18, // 11: mailferry.v1.Account.dedupe_window:type_name -> google.protobuf.Duration
+	9,  // 12: mailferry.v1.Account.date:type_name -> mailferry.v1.MessageDate
+	5,  // 13: mailferry.v1.Account.auth:type_name -> mailferry.v1.AuthMethod
+	4,  // 14: mailferry.v1.Account.oversize:type_name -> mailferry.v1.Oversize
+	10, // 15: mailferry.v1.Account.recipients:type_name -> mailferry.v1.Recipients
+	12, // 16: mailferry.v1.Account.rules:type_name -> mailferry.v1.Rule
+	13, // 17: mailferry.v1.Account.schedule:type_name -> mailferry.v1.Schedule
+	8,  // 18: mailferry.v1.Domain.client_address:type_name -> mailferry.v1.ClientAddress
+	12, // 19: mailferry.v1.Domain.rules:type_name -> mailferry.v1.Rule
+	13, // 20: mailferry.v1.Domain.schedule:type_name -> mailferry.v1.Schedule
+	18, // 21: mailferry.v1.Domain.min_interval:type_name -> google.protobuf.Duration
+	18, // 22: mailferry.v1.Settings.interval:type_name -> google.protobuf.Duration
+	13, // 23: mailferry.v1.Settings.schedule:type_name -> mailferry.v1.Schedule
+	18, // 24: mailferry.v1.Settings.min_interval:type_name -> google.protobuf.Duration
+	19, // 25: mailferry.v1.Collection.since:type_name -> google.protobuf.Timestamp
+	19, // 26: mailferry.v1.Collection.tls_since:type_name -> google.protobuf.Timestamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_account_proto_init() }
@@ -2283,7 +2352,7 @@ func file_mailferry_v1_account_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_account_proto_rawDesc), len(file_mailferry_v1_account_proto_rawDesc)),
-			NumEnums:      9,
+			NumEnums:      10,
 			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,

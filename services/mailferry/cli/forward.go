@@ -43,5 +43,8 @@ func forwardOf(a *mailferryv1.Account) string {
 	if by := account.ClientAddressFromProto(a.GetClientAddress()); by != "" {
 		s += ", client address: " + string(by)
 	}
+	if a.GetDate() == mailferryv1.MessageDate_MESSAGE_DATE_RECEIVED {
+		s += ", dated as received"
+	}
 	return s
 }

@@ -23,6 +23,7 @@ type Policy struct {
 	SkipAntispam      *bool          `negatable:"" group:"policy" help:"The same for anti-spam."`
 	ClientAddress     *string        `enum:"domain,off,xclient,header,auto" placeholder:"domain|off|xclient|header|auto" group:"policy" help:"Tell the destination, for anti-spam, which host gave a message to the remote server, as the topmost Received line of a host of --recipients-received-by has it: xclient, by XCLIENT where the destination offers it; header, in X-Mailferry-Client; auto, by both. Default: domain, as that has it (off)."`
 	DedupeWindow      *time.Duration `placeholder:"DURATION" group:"policy" help:"Of messages that are alike (Message-ID, Date, From, Subject, and all behind the header) and go to the same recipients, hand over only the first, where it was accepted no longer ago than this, for instance 24h. 0: all of them."`
+	Date              *string        `enum:"collected,received" placeholder:"collected" group:"policy" help:"POP3: the date (INTERNALDATE) of messages that are filed into a mailbox path: collected, or received, the time in the topmost Received line of a host of --recipients-received-by, where there is one."`
 	NewestFirst       *bool          `negatable:"" group:"policy" help:"Fetch a backlog newest first."`
 	MaxMessageSize    *Octets        `placeholder:"SIZE" group:"policy" help:"Pass larger messages over for good, and say so in the report. 0: no limit of its own."`
 	Oversize          *string        `enum:"skip,notice" placeholder:"skip" group:"policy" help:"What becomes of messages above --max-message-size: skip, or notice, a small message to the owner in their place. Neither is deleted at the remote server."`
@@ -48,6 +49,7 @@ func (p *Policy) apply(a *account.Account) {
 		a.ClientAddress = ""
 	}
 	change(&a.DedupeWindow, p.DedupeWindow)
+	set(&a.Date, p.Date)
 	change(&a.NewestFirst, p.NewestFirst)
 	change(&a.MaxMessageSize, (*int64)(p.MaxMessageSize))
 	change(&a.Oversize, (*account.Oversize)(p.Oversize))
