@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -64,7 +65,7 @@ func (b *bucket) make(ctx context.Context, update bool) error {
 		}
 		s, err = b.d.js.Stream(ctx, b.stream)
 	}
-	if err != nil || !update {
+	if err != nil || !update || jsapi.Same(s.CachedInfo().Config, cfg) {
 		return err
 	}
 	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq // of the process that made it

@@ -10,6 +10,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // Names on the server.
@@ -96,20 +97,24 @@ func (q *Queue) Pending(ctx context.Context) (int, error) {
 func (q *Queue) make(ctx context.Context, update bool) error {
 	q.ensuring.Lock()
 	defer q.ensuring.Unlock()
+	streams, ctx1 := errgroup.WithContext(ctx) // at once: the server may be far away
 	for _, cfg := range []jetstream.StreamConfig{q.jobsConfig(), q.runsConfig(), q.triggersConfig()} {
-		if err := q.makeStream(ctx, cfg, update); err != nil {
-			return err
-		}
+		streams.Go(func() error { return q.makeStream(ctx1, cfg, update) })
 	}
+	if err := streams.Wait(); err != nil {
+		return err
+	}
+	consumers, ctx2 := errgroup.WithContext(ctx)
 	for _, cfg := range []jetstream.ConsumerConfig{
 		q.consumerConfig(manualConsumer, subjectOf(Manual, "*")),
 		q.consumerConfig(scheduledConsumer, subjectOf(Scheduled, "*"), subjectOf(Push, "*")),
 	} {
-		if err := q.makeConsumer(ctx, jobsStream, cfg, update); err != nil {
-			return err
-		}
+		consumers.Go(func() error { return q.makeConsumer(ctx2, jobsStream, cfg, update) })
 	}
-	return q.makeConsumer(ctx, triggersStream, q.consumerConfig(triggersConsumer, triggerPublish), update)
+	consumers.Go(func() error {
+		return q.makeConsumer(ctx2, triggersStream, q.consumerConfig(triggersConsumer, triggerPublish), update)
+	})
+	return consumers.Wait()
 }
 
 func (q *Queue) makeStream(ctx context.Context, cfg jetstream.StreamConfig, update bool) error {
@@ -121,7 +126,7 @@ func (q *Queue) makeStream(ctx context.Context, cfg jetstream.StreamConfig, upda
 		}
 		s, err = q.js.Stream(ctx, cfg.Name)
 	}
-	if err != nil || !update {
+	if err != nil || !update || jsapi.Same(s.CachedInfo().Config, cfg) {
 		return err
 	}
 	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq // of the process that made it

@@ -9,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/mailferry/mailferry/pkg/testenv"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -127,6 +129,33 @@ func TestAJobOnceIsQueuedOnce(t *testing.T) {
 	j.ID = "another"
 	publish(t, q, j)
 	pending(t, q, 1)
+}
+
+// TestStreamsAreWhatTheyWere opens the queue: nothing of it is updated by the next process, but what is changed.
+func TestStreamsAreWhatTheyWere(t *testing.T) {
+	t.Parallel()
+	q, n := newQueue(t, testAckWait)
+	for _, want := range []jetstream.StreamConfig{q.jobsConfig(), q.runsConfig(), q.triggersConfig()} {
+		s, err := n.JS.Stream(limited(t, soon), want.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := s.CachedInfo().Config
+		if !jsapi.Same(there, want) {
+			t.Errorf("%s would be updated: %+v", want.Name, there)
+		}
+		for _, change := range []func(*jetstream.StreamConfig){
+			func(c *jetstream.StreamConfig) { c.MaxMsgSize++ },
+			func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "another") },
+			func(c *jetstream.StreamConfig) { c.AllowDirect = !c.AllowDirect },
+		} {
+			c := want
+			change(&c)
+			if jsapi.Same(there, c) {
+				t.Errorf("%s: a change is not seen: %+v", want.Name, c)
+			}
+		}
+	}
 }
 
 func FuzzReadTrigger(f *testing.F) {

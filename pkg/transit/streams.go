@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/jsapi"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -89,6 +90,8 @@ func (t *Transit) updateStream(ctx context.Context, cfg jetstream.StreamConfig) 
 		return t.createStream(ctx, cfg)
 	case err != nil:
 		return err
+	case jsapi.Same(s.CachedInfo().Config, cfg):
+		return nil
 	}
 	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq
 	_, err = t.js.UpdateStream(ctx, cfg)
