@@ -1,10 +1,11 @@
--- KEYS: sessions, line, hash. ARGV: session, who, life of a session (ms), sessions, logins per minute, hurry, longest line.
+-- KEYS: sessions, line, hash, breaker of the address. ARGV: session, who, life of a session (ms), sessions, logins per minute, hurry, longest line.
 -- Returns 1 and how often the host failed of late; or 0 and when to come again, in ms from now.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local most, rate = tonumber(ARGV[4]), tonumber(ARGV[5])
-local h = redis.call('HMGET', KEYS[3], 'tat', 'last', 'took', 'fails', 'shut')
-local tat, last, took, fails, shut = tonumber(h[1] or 0), tonumber(h[2] or 0), tonumber(h[3] or 1000), tonumber(h[4] or 0), tonumber(h[5] or 0)
+local h = redis.call('HMGET', KEYS[3], 'tat', 'last', 'took')
+local d = redis.call('HMGET', KEYS[4], 'fails', 'shut')
+local tat, last, took, fails, shut = tonumber(h[1] or 0), tonumber(h[2] or 0), tonumber(h[3] or 1000), tonumber(d[1] or 0), tonumber(d[2] or 0)
 for _, k in ipairs(KEYS) do redis.call('PEXPIRE', k, 3600000) end
 
 -- When there is room: sessions, logins (GCRA; never more than two above the rate in any minute), the breaker.
@@ -31,7 +32,7 @@ if free <= now and turn then
   if mine then redis.call('ZREM', KEYS[2], ARGV[2]) end
   if rate > 0 then redis.call('HSET', KEYS[3], 'tat', string.format('%.3f', math.max(tat, now) + every)) end
   if most > 0 then redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1]) end
-  if shut > 0 then redis.call('HSET', KEYS[3], 'shut', now + 30000) end -- one finds out
+  if shut > 0 then redis.call('HSET', KEYS[4], 'shut', now + 30000) end -- one finds out
   return {1, fails}
 end
 if ARGV[6] == '1' then return {0, math.ceil(math.max(free - now, 100))} end

@@ -16,6 +16,9 @@ import (
 type Limit struct {
 	// Name of the host or the provider, and of the address that sessions come from where that is chosen.
 	Name string
+	// Address is where the session goes, host:port, and by which proxy: only those who go there, too, are kept from it
+	// where it does not answer. Else an account with a wrong port would shut out everybody at its host.
+	Address string
 	// Sessions at a time, and LoginsPerMinute: at most two above it in any minute, when sessions come in a burst.
 	Sessions, LoginsPerMinute int
 }
@@ -56,9 +59,9 @@ var failedLua string
 
 var enter, keep, leave, failed = redis.NewScript(enterLua), redis.NewScript(keepLua), redis.NewScript(leaveLua), redis.NewScript(failedLua)
 
-func (l Limit) keys() (sessions, line, hash string) {
+func (l Limit) keys() (sessions, line, hash, breaker string) {
 	tag := "mf:budget:{" + l.Name + "}:"
-	return tag + "sessions", tag + "line", tag + "state"
+	return tag + "sessions", tag + "line", tag + "state", tag + "breaker:" + l.Address
 }
 
 // Place is the place of one session. It is held until Leave.
@@ -81,8 +84,8 @@ func (b *Budget) Enter(ctx context.Context, l Limit, who string, hurry bool) (*P
 		return nil, nil //nolint:nilnil // nothing is held, and nothing is wrong
 	}
 	p := &Place{b: b, limit: l, id: rand.Text(), since: time.Now(), done: make(chan struct{})}
-	sessions, line, hash := l.keys()
-	reply, err := enter.Run(ctx, b.rdb, []string{sessions, line, hash}, p.id, who, life.Milliseconds(), l.Sessions, l.LoginsPerMinute, hurry, longest).Int64Slice()
+	sessions, line, hash, breaker := l.keys()
+	reply, err := enter.Run(ctx, b.rdb, []string{sessions, line, hash, breaker}, p.id, who, life.Milliseconds(), l.Sessions, l.LoginsPerMinute, hurry, longest).Int64Slice()
 	if err != nil || len(reply) != 2 {
 		return nil, fault.Wrap(fault.Unavailable, "budget", err)
 	}
@@ -99,7 +102,7 @@ func (b *Budget) Enter(ctx context.Context, l Limit, who string, hurry bool) (*P
 // keep holds the place until it is left. Where Redis does not answer it may be given away: better one session too many
 // than none.
 func (p *Place) keep() {
-	sessions, _, _ := p.limit.keys()
+	sessions, _, _, _ := p.limit.keys()
 	tick := time.NewTicker(life / 3)
 	defer tick.Stop()
 	for {
@@ -120,12 +123,12 @@ func (p *Place) Dialed(ctx context.Context, ok bool) {
 	if p == nil || ok && p.fails == 0 {
 		return
 	}
-	_, _, hash := p.limit.keys()
+	_, _, _, breaker := p.limit.keys()
 	if ok {
-		_ = p.b.rdb.HDel(ctx, hash, "fails", "shut").Err()
+		_ = p.b.rdb.HDel(ctx, breaker, "fails", "shut").Err()
 		return
 	}
-	_ = failed.Run(ctx, p.b.rdb, []string{hash}, shutAfter, shutFor.Milliseconds(), shutMost.Milliseconds()).Err()
+	_ = failed.Run(ctx, p.b.rdb, []string{breaker}, shutAfter, shutFor.Milliseconds(), shutMost.Milliseconds()).Err()
 }
 
 // Leave gives the place back, once.
@@ -141,7 +144,7 @@ func (p *Place) Leave() {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), life/6)
 		defer cancel()
-		sessions, _, hash := p.limit.keys()
+		sessions, _, hash, _ := p.limit.keys()
 		_ = leave.Run(ctx, p.b.rdb, []string{sessions, hash}, p.id, time.Since(p.since).Milliseconds()).Err() // else it lapses
 	})
 }

@@ -115,7 +115,7 @@ func TestAHostThatFailsIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	r := testenv.NewRedis(t)
 	b := budget.New(r.Client)
-	l := budget.Limit{Name: "host", Sessions: 100}
+	l := budget.Limit{Name: "host", Address: "host:993", Sessions: 100}
 	for range 20 {
 		p, err := b.Enter(t.Context(), l, "a", true)
 		if full(t, err) != nil {
@@ -130,6 +130,9 @@ func TestAHostThatFailsIsLeftAlone(t *testing.T) {
 	}
 	if _, err := b.Enter(t.Context(), budget.Limit{Name: "other", Sessions: 1}, "a", true); full(t, err) != nil {
 		t.Error("another host is shut as well")
+	}
+	if _, err := b.Enter(t.Context(), budget.Limit{Name: "host", Address: "host:995", Sessions: 100}, "a", true); full(t, err) != nil {
+		t.Error("another port of the host is shut as well")
 	}
 	var probe *budget.Place
 	testenv.Eventually(t, time.Minute, "one may try", func() bool {

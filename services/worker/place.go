@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -54,7 +55,7 @@ func (w *Worker) within(a account.Account, d directory.Domain, dial dialFunc, hu
 // limit returns what the fleet may do at the host of an account; where sessions of a domain come from an address of its
 // own, that address has a budget of its own.
 func (w *Worker) limit(a account.Account, d directory.Domain) budget.Limit {
-	host, _, err := a.HostPort()
+	host, port, err := a.HostPort()
 	if err != nil {
 		return budget.Limit{}
 	}
@@ -63,7 +64,7 @@ func (w *Worker) limit(a account.Account, d directory.Domain) budget.Limit {
 	if d.EgressSource != "" {
 		name += "@" + d.EgressSource
 	}
-	return budget.Limit{Name: name, Sessions: b.Sessions, LoginsPerMinute: b.LoginsPerMinute}
+	return budget.Limit{Name: name, Address: net.JoinHostPort(host, strconv.Itoa(port)) + d.EgressProxy, Sessions: b.Sessions, LoginsPerMinute: b.LoginsPerMinute}
 }
 
 // placed is a connection that holds a place.
