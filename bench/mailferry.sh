@@ -8,7 +8,7 @@ export MAILFERRY_DATA=${STATE:-/nonexistent}/data
 case $1 in
 info) echo "delivers=lmtp protos=pop3,imap" ;;
 prepare)
-  setsid "$M" up --data "$MAILFERRY_DATA" --listen 127.0.0.1:0 --health-listen off --log-level warn --log-format json \
+  setsid "$M" up --data "$MAILFERRY_DATA" --listen 127.0.0.1:0 --health-listen off --log-level warn --log-format json --triggers-per-minute 1000000 \
     --egress-allow 127.0.0.0/8 ${CA:+--remote-ca "$CA"} --slots "${SLOTS:-$PAR}" >>"$STATE/log" 2>&1 </dev/null &
   echo $! >"$STATE/pids"
   for _ in $(seq 300); do "$M" status >/dev/null 2>&1 && break; sleep 0.1; done
