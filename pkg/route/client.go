@@ -24,35 +24,11 @@ func (c Client) Known() bool { return c.IP.IsValid() }
 // none of them wrote a line, or the line has none of the forms in which known servers tell an address that they saw
 // from one that they were told.
 func FindClient(a account.Account, t Tenant, header []byte) Client {
-	value, _ := declaredLine(a, t, header)
-	return parseClient(value)
-}
-
-// declaredLine returns the topmost Received field that a declared host wrote.
-func declaredLine(a account.Account, t Tenant, header []byte) (value string, ok bool) {
-	hosts := newHouse(a, t).r.ReceivedBy
-	for _, f := range parseFields(header) {
-		if !f.is("Received") || !namesBy(f.value, hosts) {
-			continue
-		}
-		if r := parseReceived(f.value); r.known && matchesAny(hosts, r.by) {
-			return f.value, true
-		}
-		break
+	x, _, ok := topmost(parseFields(header), newHouse(a, t).r.ReceivedBy)
+	if !ok {
+		return Client{}
 	}
-	return "", false
-}
-
-// namesBy says whether a Received field has one of the hosts behind any "by", also in a comment, or behind brackets that
-// do not close: the line that a host wrote is never passed over for one beneath it, whatever name its client gave itself.
-func namesBy(value string, hosts []string) bool {
-	words := strings.FieldsFunc(value, func(c rune) bool { return strings.ContainsRune(" \t\r()<>[]\",;", c) })
-	for i, w := range words {
-		if i > 0 && strings.EqualFold(words[i-1], "by") && matchesAny(hosts, hostName(w)) {
-			return true
-		}
-	}
-	return false
+	return parseClient(x.value)
 }
 
 // clientStep explains the client of a route.

@@ -12,12 +12,12 @@ import (
 // with the message and can be forged. It is the zero time where no host is declared or none wrote a line, where the
 // line holds no date, and where the date lies before 1970 or after the message was collected.
 func FindReceived(a account.Account, t Tenant, m Message) time.Time {
-	value, ok := declaredLine(a, t, m.Header)
-	semicolon := strings.LastIndexByte(value, ';')
+	x, _, ok := topmost(parseFields(m.Header), newHouse(a, t).r.ReceivedBy)
+	semicolon := strings.LastIndexByte(x.value, ';')
 	if !ok || semicolon < 0 {
 		return time.Time{}
 	}
-	at, err := mail.ParseDate(strings.Join(strings.Fields(value[semicolon+1:]), " "))
+	at, err := mail.ParseDate(strings.Join(strings.Fields(x.value[semicolon+1:]), " "))
 	if err != nil || at.Unix() < 0 || !m.Collected.IsZero() && at.After(m.Collected) {
 		return time.Time{}
 	}

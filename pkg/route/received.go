@@ -36,6 +36,33 @@ func parseReceived(value string) received {
 	return r
 }
 
+// topmost returns the topmost Received field that one of the hosts wrote; what lies beneath came with the message and can
+// be forged. It is not ok where the client gave itself a name that hides who wrote that field.
+func topmost(fields []field, hosts []string) (x field, r received, ok bool) {
+	for _, x := range fields {
+		if !x.is("Received") {
+			continue
+		}
+		r := parseReceived(x.value)
+		if ok := r.known && matchesAny(hosts, r.by); ok || namesBy(x.value, hosts) {
+			return x, r, ok
+		}
+	}
+	return field{}, received{}, false
+}
+
+// namesBy says whether a Received field has one of the hosts behind any "by", also in a comment, or behind brackets that
+// do not close: the line that a host wrote is never passed over for one beneath it, whatever name its client gave itself.
+func namesBy(value string, hosts []string) bool {
+	words := strings.FieldsFunc(value, func(c rune) bool { return strings.ContainsRune(" \t\r()<>[]\",;", c) })
+	for i, w := range words {
+		if i > 0 && strings.EqualFold(words[i-1], "by") && matchesAny(hosts, hostName(w)) {
+			return true
+		}
+	}
+	return false
+}
+
 func hostName(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) }
 
 // receivedWords splits a Received field at white space and commas up to the semicolon, without its comments. What

@@ -161,24 +161,14 @@ func (f *finder) envelope() ([]string, string) {
 
 // believed returns the last hop whose fields the provider wrote.
 func (f *finder) believed() int {
-	if x, _, ok := f.declared(); ok {
+	if x, _, ok := f.declared(); ok || x.name != "" {
 		return x.hop
 	}
 	return max(hops(f.fields)-1, 0)
 }
 
-// declared returns the topmost Received field that a declared host wrote.
-func (f *finder) declared() (field, received, bool) {
-	if len(f.r.ReceivedBy) == 0 {
-		return field{}, received{}, false
-	}
-	for _, x := range f.named("Received") {
-		if r := parseReceived(x.value); r.known && matchesAny(f.r.ReceivedBy, r.by) {
-			return x, r, true
-		}
-	}
-	return field{}, received{}, false
-}
+// declared returns the topmost Received field that a declared host wrote, see [topmost].
+func (f *finder) declared() (field, received, bool) { return topmost(f.fields, f.r.ReceivedBy) }
 
 // received reads the "for" of the topmost line of a declared host, or of the first that is local.
 func (f *finder) received() ([]string, string) {
@@ -200,6 +190,8 @@ func (f *finder) received() ([]string, string) {
 		verdict := "no line was written by a declared host"
 		if len(f.r.ReceivedBy) == 0 {
 			verdict = "not read: no host of the provider is declared"
+		} else if x.name != "" {
+			verdict = "the topmost line that names a declared host cannot be read: the client gave itself a name that hides who wrote it"
 		}
 		f.note(Step{Tier: TierReceived, Field: "Received", Verdict: verdict})
 		return nil, ""
