@@ -45,7 +45,7 @@ const opens = 3
 
 // comebacks is how many messages that were blocked come back each second at most, so that those of a destination that is down
 // take little from others, however many TRANSIT holds.
-const comebacks = 500
+const comebacks = 250
 
 // errBlocked says that a hand-over was not tried. Its cause is another's: it is told, and not what became of this one.
 type errBlocked struct {
