@@ -50,7 +50,7 @@ func (x *Index) Claim(ctx context.Context, t Turn) (claims []Claimed, held []int
 			continue
 		}
 		held = append(held, s)
-		for row := range slices.Chunk(rows[1:], 5) {
+		for row := range slices.Chunk(rows[1:], 6) {
 			cl, err := claimed(row)
 			if err != nil {
 				errs = append(errs, err)
@@ -64,7 +64,7 @@ func (x *Index) Claim(ctx context.Context, t Turn) (claims []Claimed, held []int
 }
 
 func claimed(row []any) (Claimed, error) {
-	if len(row) != 5 {
+	if len(row) != 6 {
 		return Claimed{}, errors.New("a claim is cut short")
 	}
 	uid, _ := row[0].(string)
@@ -72,6 +72,7 @@ func claimed(row []any) (Claimed, error) {
 	at, _ := row[2].(string)
 	lease, _ := row[3].(string)
 	text, _ := row[4].(string)
+	boost, _ := row[5].(string)
 	e, err := decode(uid, raw, text)
 	if err != nil {
 		return Claimed{}, err
@@ -79,6 +80,13 @@ func claimed(row []any) (Claimed, error) {
 	ms, err := strconv.ParseFloat(at, 64)
 	if err != nil {
 		return Claimed{}, fmt.Errorf("due time of %s: %w", uid, err)
+	}
+	if boost != "" {
+		until, err := strconv.ParseFloat(boost, 64)
+		if err != nil {
+			return Claimed{}, fmt.Errorf("boost of %s: %w", uid, err)
+		}
+		e.BoostedUntil = time.UnixMilli(int64(until))
 	}
 	return Claimed{Entry: e, Due: time.UnixMilli(int64(ms)), lease: lease}, nil
 }
@@ -99,6 +107,7 @@ func (x *Index) Commit(ctx context.Context, claims []Claimed, next func(Claimed)
 }
 
 // decode reads an entry: revision|active|interval s|not-before ms|kind|failures|since ms|last ms|domain|name.
+// In front of the domain there is ~quiet| where the last runs found nothing.
 // The scripts write it; name comes last because it may hold any character. text is the schedule of an account that has
 // one: zone;entry;entry…
 func decode(uid, raw, text string) (Entry, error) {
@@ -114,6 +123,15 @@ func decode(uid, raw, text string) (Entry, error) {
 		}
 		n[i] = v
 	}
+	var quiet uint64
+	if q, ok := strings.CutPrefix(f[8], "~"); ok {
+		var err error
+		domain, name, whole := strings.Cut(f[9], "|")
+		if quiet, err = strconv.ParseUint(q, 10, 16); err != nil || !whole {
+			return Entry{}, fault.Errorf(fault.Internal, "due entry", "%q of account %s cannot be read", fault.Clean(raw), uid)
+		}
+		f[8], f[9] = domain, name
+	}
 	zone, entries, ok := strings.Cut(text, ";")
 	var own schedule.Text
 	if ok {
@@ -125,7 +143,7 @@ func decode(uid, raw, text string) (Entry, error) {
 		Interval: time.Duration(n[2]) * time.Second,
 		State: State{
 			NotBefore: fromMillis(n[3]), Kind: fault.Kind(n[4]), Failures: int(n[5]),
-			FailingSince: fromMillis(n[6]), LastRun: fromMillis(n[7]),
+			FailingSince: fromMillis(n[6]), LastRun: fromMillis(n[7]), Quiet: int(quiet),
 		},
 	}, nil
 }

@@ -1,5 +1,5 @@
--- KEYS: at, entry, told, schedule, holder. ARGV: limit, lease (ms), planner, hold (ms). Answers nothing where another planner
--- holds the shard, else "held" and then uid, entry, due, lease score, schedule for each.
+-- KEYS: at, entry, told, schedule, holder, states, boost. ARGV: limit, lease (ms), planner, hold (ms). Answers nothing where another planner
+-- holds the shard, else "held" and then uid, entry, due, lease score, schedule, end of the boost for each.
 local holder = redis.call('GET', KEYS[5])
 if holder and holder ~= ARGV[3] then return {} end
 redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4])
@@ -10,6 +10,8 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rows = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
 local lease = string.format('%.0f', now + tonumber(ARGV[2]))
 local own = redis.call('HLEN', KEYS[4]) > 0
+local boosts = #rows > 0 and redis.call('ZCARD', KEYS[7]) > 0
+if boosts then redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now) end
 for i = 1, #rows, 2 do
   local raw = redis.call('HGET', KEYS[2], rows[i])
   if raw then
@@ -19,6 +21,7 @@ for i = 1, #rows, 2 do
     out[#out + 1] = rows[i + 1]
     out[#out + 1] = lease
     out[#out + 1] = own and redis.call('HGET', KEYS[4], rows[i]) or ''
+    out[#out + 1] = boosts and redis.call('ZSCORE', KEYS[7], rows[i]) or ''
   else
     redis.call('ZREM', KEYS[1], rows[i])
   end

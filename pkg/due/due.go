@@ -53,20 +53,25 @@ type State struct {
 	FailingSince time.Time
 	// LastRun is when the last run ended.
 	LastRun time.Time
+	// Quiet is how many scheduled runs in a row found nothing, 99 at most: adaptive schedules go by it. An edit of the account
+	// sets it to 0.
+	Quiet int
+	// BoostedUntil is until when the owner waits for a message; zero, or past, if nobody does.
+	BoostedUntil time.Time
 }
 
 // Index is the due index.
 type Index struct {
 	rdb redis.UniversalClient
 
-	put, remove, claim, commit, settle, move, join, letGo *redis.Script
+	put, remove, claim, commit, settle, move, join, letGo, boost *redis.Script
 }
 
 // New returns the due index in rdb.
 func New(rdb redis.UniversalClient) *Index {
 	return &Index{
 		rdb: rdb, put: script("put"), remove: script("remove"), claim: script("claim"), commit: script("commit"), settle: script("settle"), move: script("move"),
-		join: script("join"), letGo: script("letgo"),
+		join: script("join"), letGo: script("letgo"), boost: script("boost"),
 	}
 }
 
@@ -123,28 +128,52 @@ type Settled struct {
 	FailingSince time.Time
 	// Told is what [Index.SetTold] was called with last, "" if it never was.
 	Told string
+	// WasQuiet is [State.Quiet] before this run.
+	WasQuiet int
 }
 
-// Settle records how a run of the account ended at the time now. A failure that counts raises Failures; the
-// next scheduled run is put off to notBefore where that is later than what was planned. An account that
+// Ended is how a run ended.
+type Ended struct {
+	Kind fault.Kind
+	// NotBefore is the time before which a scheduled run is useless; zero if none.
+	NotBefore time.Time
+	At        time.Time
+	// Found says whether there was mail.
+	Found Found
+}
+
+// Found says whether a run found mail.
+type Found string
+
+// What a run found.
+const (
+	// Unknown: it did not get to know, or is no measure of how much mail there is. State.Quiet stays as it is.
+	Unknown Found = ""
+	Nothing Found = "none"
+	Mail    Found = "some"
+)
+
+// Settle records how a run of the account ended. A failure that counts raises Failures; the
+// next scheduled run is put off to NotBefore where that is later than what was planned. An account that
 // has no entry is passed over.
-func (x *Index) Settle(ctx context.Context, uid string, kind fault.Kind, notBefore, now time.Time) (Settled, error) {
+func (x *Index) Settle(ctx context.Context, uid string, e Ended) (Settled, error) {
 	counts := 0
-	if kind.Verdict().Counts && kind != fault.None {
+	if e.Kind.Verdict().Counts && e.Kind != fault.None {
 		counts = 1
 	}
 	clears := 0
-	if kind == fault.None {
+	if e.Kind == fault.None {
 		clears = 1
 	}
 	const op = "due settle"
-	out, err := x.on(ctx, x.settle, ShardOf(uid), uid, int(kind), counts, clears, millis(notBefore), millis(now)).StringSlice()
-	if err != nil || len(out) != 3 {
+	out, err := x.on(ctx, x.settle, ShardOf(uid), uid, int(e.Kind), counts, clears, millis(e.NotBefore), millis(e.At), string(e.Found)).StringSlice()
+	if err != nil || len(out) != 4 {
 		return Settled{}, fault.Wrap(fault.Internal, op, err)
 	}
 	fails, err1 := strconv.Atoi(out[0])
 	since, err2 := strconv.ParseInt(out[1], 10, 64)
-	return Settled{Failures: fails, FailingSince: fromMillis(since), Told: out[2]}, fault.Wrap(fault.Internal, op, errors.Join(err1, err2))
+	quiet, err3 := strconv.Atoi(out[3])
+	return Settled{Failures: fails, FailingSince: fromMillis(since), Told: out[2], WasQuiet: quiet}, fault.Wrap(fault.Internal, op, errors.Join(err1, err2, err3))
 }
 
 // SetTold keeps what the owner of an account was told of it; the word is the caller's own. Unlike the failures it outlives
@@ -177,7 +206,7 @@ func (x *Index) Move(ctx context.Context, uid string, revision uint64, at time.T
 func (x *Index) Get(ctx context.Context, uid string) (Entry, time.Time, error) {
 	k := keys(ShardOf(uid))
 	p := x.rdb.Pipeline()
-	raw, at, text := p.HGet(ctx, k[1], uid), p.ZScore(ctx, k[0], uid), p.HGet(ctx, k[3], uid)
+	raw, at, text, boost := p.HGet(ctx, k[1], uid), p.ZScore(ctx, k[0], uid), p.HGet(ctx, k[3], uid), p.ZScore(ctx, k[6], uid)
 	_, _ = p.Exec(ctx)
 	if err := raw.Err(); err != nil {
 		if errors.Is(err, redis.Nil) {
@@ -189,6 +218,7 @@ func (x *Index) Get(ctx context.Context, uid string) (Entry, time.Time, error) {
 	if err != nil {
 		return Entry{}, time.Time{}, err
 	}
+	e.BoostedUntil = fromMillis(int64(boost.Val()))
 	if at.Err() != nil {
 		return e, time.Time{}, nil
 	}

@@ -141,7 +141,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		if _, err := x.Settle(ctx, "a", fault.Auth, later, now.Add(time.Duration(i)*time.Second)); err != nil {
+		if _, err := x.Settle(ctx, "a", due.Ended{Kind: fault.Auth, NotBefore: later, At: now.Add(time.Duration(i) * time.Second)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	if err != nil || !at.Equal(later) || e.Failures != 2 || e.Kind != fault.Auth || !e.FailingSince.Equal(now) || !e.NotBefore.Equal(later) {
 		t.Errorf("after two failures: %+v due %v, %v", e, at, err)
 	}
-	if _, err := x.Settle(ctx, "a", fault.InUse, now, now); err != nil {
+	if _, err := x.Settle(ctx, "a", due.Ended{Kind: fault.InUse, NotBefore: now, At: now}); err != nil {
 		t.Fatal(err)
 	}
 	if e, _, _ := x.Get(ctx, "a"); e.Failures != 2 || e.Kind != fault.InUse {
@@ -178,7 +178,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	if e, at, _ := x.Get(ctx, "a"); at.Before(now) || at.After(time.Now()) || e.Failures != 0 || !e.NotBefore.IsZero() {
 		t.Errorf("after an edit: %+v due %v", e, at)
 	}
-	if _, err := x.Settle(ctx, "a", fault.None, time.Time{}, now); err != nil {
+	if _, err := x.Settle(ctx, "a", due.Ended{Kind: fault.None, At: now}); err != nil {
 		t.Fatal(err)
 	}
 	if e, _, _ := x.Get(ctx, "a"); e.Kind != fault.None || !e.FailingSince.IsZero() || !e.LastRun.Equal(now) {
@@ -190,7 +190,7 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	if _, _, err := x.Get(ctx, "a"); !errors.Is(err, due.ErrNotFound) {
 		t.Errorf("after removal: %v", err)
 	}
-	if _, err := x.Settle(ctx, "a", fault.Auth, later, now); err != nil {
+	if _, err := x.Settle(ctx, "a", due.Ended{Kind: fault.Auth, NotBefore: later, At: now}); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := x.Get(ctx, "a"); !errors.Is(err, due.ErrNotFound) {
@@ -266,7 +266,7 @@ func TestToldOutlivesEditsAndRuns(t *testing.T) {
 	now := time.Now().Truncate(time.Millisecond)
 	settle := func(kind fault.Kind, want due.Settled) {
 		t.Helper()
-		if got, err := x.Settle(ctx, "a", kind, now, now); err != nil || got.Failures != want.Failures || got.Told != want.Told || got.FailingSince.IsZero() != (want.Failures == 0) {
+		if got, err := x.Settle(ctx, "a", due.Ended{Kind: kind, NotBefore: now, At: now}); err != nil || got.Failures != want.Failures || got.Told != want.Told || got.FailingSince.IsZero() != (want.Failures == 0) {
 			t.Errorf("settled %v: %+v, %v; want %+v", kind, got, err, want)
 		}
 	}
@@ -325,7 +325,7 @@ func TestSchedules(t *testing.T) {
 	if err := x.Commit(ctx, claims, func(due.Claimed) time.Time { return time.Time{} }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.Settle(ctx, "u", fault.Auth, time.Now().Add(time.Hour), time.Now()); err != nil {
+	if _, err := x.Settle(ctx, "u", due.Ended{Kind: fault.Auth, NotBefore: time.Now().Add(time.Hour), At: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, at, err := x.Get(ctx, "u"); err != nil || !at.IsZero() {

@@ -33,7 +33,12 @@ func (w *twin) put(e due.Entry, next time.Time) (atOnce bool) {
 	edited, running := w.there && was.Revision < e.Revision, w.there && was.Revision == e.Revision && was.Active
 	e.State = was.State
 	if edited {
-		e.NotBefore, e.Failures, e.FailingSince = time.Time{}, 0, time.Time{}
+		e.NotBefore, e.Failures, e.FailingSince, e.Quiet = time.Time{}, 0, time.Time{}, 0
+	}
+	atOnce = edited && was.Kind != fault.None && next.After(time.Now())
+	if boosted := e.BoostedUntil.After(time.Now()); boosted && !w.at.IsZero() && (next.IsZero() || w.at.Before(next)) {
+		atOnce = atOnce && w.at.After(time.Now())
+		next = w.at
 	}
 	w.e, w.there, w.never = e, true, next.IsZero()
 	switch {
@@ -45,16 +50,23 @@ func (w *twin) put(e due.Entry, next time.Time) (atOnce bool) {
 		}
 	default:
 		w.at = next
-		return edited && was.Kind != fault.None && next.After(time.Now())
+		return atOnce
 	}
 	return false
 }
 
-func (w *twin) settle(kind fault.Kind, notBefore, now time.Time) {
+func (w *twin) settle(kind fault.Kind, notBefore, now time.Time, found due.Found) {
 	if !w.there {
 		return
 	}
 	w.e.NotBefore, w.e.Kind, w.e.LastRun = notBefore, kind, now
+	switch found {
+	case due.Mail:
+		w.e.Quiet = 0
+	case due.Nothing:
+		w.e.Quiet = min(w.e.Quiet+1, 99)
+	case due.Unknown:
+	}
 	switch {
 	case kind == fault.None:
 		w.e.Failures, w.e.FailingSince = 0, time.Time{}
@@ -148,7 +160,7 @@ func (m *model) must(err error) {
 
 func (m *model) step(uid string) string {
 	ctx, w := m.t.Context(), m.twins[uid]
-	switch m.r.IntN(12) {
+	switch m.r.IntN(13) {
 	case 0, 1, 2:
 		e := due.Entry{UID: uid, Domain: "d", Name: "n|m", Revision: max(2, w.e.Revision+uint64(m.r.IntN(4))) - 1, Active: m.r.IntN(4) > 0}
 		if m.r.IntN(2) == 0 {
@@ -170,9 +182,13 @@ func (m *model) step(uid string) string {
 			notBefore = m.when()
 		}
 		now := time.Now().Truncate(time.Millisecond)
-		_, err := m.x.Settle(ctx, uid, kind, notBefore, now)
+		found := []due.Found{due.Unknown, due.Nothing, due.Nothing, due.Mail}[m.r.IntN(4)]
+		was, err := m.x.Settle(ctx, uid, due.Ended{Kind: kind, NotBefore: notBefore, At: now, Found: found})
 		m.must(err)
-		w.settle(kind, notBefore, now)
+		if was.WasQuiet != w.e.Quiet {
+			m.t.Errorf("it was quiet for %d runs, want %d", was.WasQuiet, w.e.Quiet)
+		}
+		w.settle(kind, notBefore, now, found)
 		return "settle " + kind.String()
 	case 6:
 		at := m.when()
@@ -196,6 +212,9 @@ func (m *model) step(uid string) string {
 	case 9, 10:
 		m.claim(due.ShardOf(uid))
 		return "claim"
+	case 11:
+		m.boost(uid)
+		return "boost"
 	}
 	m.commit(uid)
 	return "commit"
@@ -209,6 +228,38 @@ func (m *model) now(uid string, before time.Time, lease time.Duration) {
 		m.t.Errorf("%s is due at %v, want %v from now", uid, at, lease)
 	}
 	m.twins[uid].at = at
+}
+
+func (m *model) boost(uid string) {
+	w, d, every := m.twins[uid], time.Duration(1+m.r.IntN(1000))*time.Hour, time.Duration(m.r.IntN(2))*time.Hour
+	before := time.Now().Truncate(time.Millisecond)
+	until, next, err := m.x.Boost(m.t.Context(), uid, d, every)
+	if !w.there || !w.e.Active {
+		if !errors.Is(err, due.ErrNotFound) {
+			m.t.Errorf("a boost of nobody: %v", err)
+		}
+		return
+	}
+	m.must(err)
+	switch was := w.e.BoostedUntil; {
+	case was.After(time.Now().Add(d)) && !until.Equal(was), was.Before(before.Add(d)) && (until.Before(before.Add(d)) || until.After(time.Now().Add(d))):
+		m.t.Errorf("boosted until %v after %v, for %v", until, was, d)
+	}
+	w.e.BoostedUntil = until
+	soonest := w.e.NotBefore
+	if !w.e.LastRun.IsZero() && w.e.LastRun.Add(every).After(soonest) {
+		soonest = w.e.LastRun.Add(every)
+	}
+	switch {
+	case !w.at.IsZero() && !w.at.After(before), !w.at.IsZero() && !w.at.After(soonest): // it is due as soon as can be
+	case soonest.After(time.Now()):
+		w.at = soonest
+	default:
+		m.now(uid, before, 0)
+	}
+	if w.never = false; !next.Equal(w.at) {
+		m.t.Errorf("a boost answers %v, it is due at %v", next, w.at)
+	}
 }
 
 func (m *model) claim(shard int) {

@@ -31,7 +31,7 @@ func script(name string) *redis.Script {
 // keys of a shard: they share a hash tag.
 func keys(shard int) []string {
 	tag := "ferry:due:{" + strconv.Itoa(shard) + "}"
-	return []string{tag + ":at", tag + ":entry", tag + ":told", tag + ":schedule", tag + ":holder", tag + ":states"}
+	return []string{tag + ":at", tag + ":entry", tag + ":told", tag + ":schedule", tag + ":holder", tag + ":states", tag + ":boost"}
 }
 
 // on runs a script in a shard; go-redis falls back from EVALSHA to EVAL by itself.

@@ -12,6 +12,7 @@ import (
 //
 //	every 5m                      every five minutes
 //	every 1h mon-fri 08:00-18:00  on these days, between these times
+//	adaptive 1m..1h               between these intervals: often while mail is arriving, rarely when it is quiet
 //	at 06:30 day 1,15             once, on these days of the month
 //	cron 30 6 * * 1-5             the five fields of a crontab
 //	off every 5m                  kept, and not in force; "off" alone: never
@@ -19,7 +20,9 @@ type Entry struct {
 	Off bool
 	// Every is the time between two starts; 0 for one at the time At.
 	Every time.Duration
-	At    Clock
+	// Upto is the longest interval of an adaptive entry, whose shortest is Every; 0 for one that stays as it is.
+	Upto time.Duration
+	At   Clock
 	// Weekdays has the bit 1<<time.Weekday of each day, Days the bit 1<<n of the n-th of a month; 0 for every day.
 	Weekdays uint8
 	Days     uint32
@@ -29,6 +32,8 @@ type Entry struct {
 	Cron string
 
 	cron cronSpec
+	// least of an adaptive entry that is being looked at: its starts lie on a grid of that, whatever Every is now.
+	least time.Duration
 }
 
 // Clock is a time of day in minutes.
@@ -47,7 +52,7 @@ func ParseEntry(s string) (Entry, error) {
 		}
 	}
 	if len(words) < 2 {
-		return Entry{}, fmt.Errorf("%q: want for instance \"every 5m\", \"at 06:30 mon-fri\", \"cron 30 6 * * *\" or \"off\"", s)
+		return Entry{}, fmt.Errorf("%q: want for instance \"every 5m\", \"adaptive 1m..1h\", \"at 06:30 mon-fri\", \"cron 30 6 * * *\" or \"off\"", s)
 	}
 	var err error
 	switch words[0] {
@@ -58,11 +63,14 @@ func ParseEntry(s string) (Entry, error) {
 	case "every":
 		e.Every, err = parseEvery(words[1])
 		words = words[2:]
+	case "adaptive":
+		e.Every, e.Upto, err = parseRange(words[1])
+		words = words[2:]
 	case "at":
 		e.At, err = parseClock(words[1])
 		words = words[2:]
 	default:
-		err = fmt.Errorf("%q: want every, at, cron or off", words[0])
+		err = fmt.Errorf("%q: want every, adaptive, at, cron or off", words[0])
 	}
 	for len(words) > 0 && err == nil {
 		words, err = e.restrict(words)
@@ -177,6 +185,8 @@ func (e Entry) String() string {
 	switch {
 	case e.Cron != "":
 		words = append(words, "cron", e.Cron)
+	case e.Upto > 0:
+		words = append(words, "adaptive", shortDuration(e.Every)+".."+shortDuration(e.Upto))
 	case e.Every > 0:
 		words = append(words, "every", shortDuration(e.Every))
 	case !e.Off || e.At != 0 || e.Weekdays != 0 || e.Days != 0:

@@ -12,6 +12,8 @@ func TestEntryText(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"every 5m":                         "every 5m",
+		"adaptive 1m..60m":                 "adaptive 1m..1h",
+		"adaptive 5m..2h Mon-Fri":          "adaptive 5m..2h mon-fri",
 		"Every 120m Mon-Fri":               "every 2h mon-fri",
 		"every 10m mon,tue,sat 8:00-18:30": "every 10m mon,tue,sat 08:00-18:30",
 		"every 10m 22:00-24:00 fri-mon":    "every 10m sun,mon,fri,sat 22:00-00:00",
@@ -29,6 +31,7 @@ func TestEntryText(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
+		"adaptive", "adaptive 5m", "adaptive 5m..5m", "adaptive 1h..5m", "adaptive ..1h", "adaptive 1m..", "adaptive 30s..1h", "adaptive 1m..1h..2h",
 		"", "every", "at", "every 5", "every 0m", "every -5m", "every 90s", "every 169h", "every 5m mon fri", "every 5m 8-18",
 		"every 5m 08:00-08:00", "every 5m 08:00-18:00 19:00-20:00", "at 06:60", "at 25:00", "at 6:3", "at 06:30 08:00-09:00",
 		"at 06:30 day 0", "at 06:30 day 32", "at 06:30 day 5-3", "at 06:30 day", "at 06:30 monday", "cron * * * *", "cron TZ= * * * *",
@@ -134,7 +137,7 @@ func TestShortest(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	for entries, want := range map[string]time.Duration{
-		"every 5m": 5 * time.Minute, "at 06:30": 24 * time.Hour, "at 06:30;at 06:32": 2 * time.Minute, "off": 0, "cron */10 8 * * *": 10 * time.Minute,
+		"every 5m": 5 * time.Minute, "adaptive 2m..1h": 2 * time.Minute, "at 06:30": 24 * time.Hour, "at 06:30;at 06:32": 2 * time.Minute, "off": 0, "cron */10 8 * * *": 10 * time.Minute,
 	} {
 		s, err := schedule.Parse(strings.Split(entries, ";"), "")
 		if err != nil {
@@ -147,7 +150,7 @@ func TestShortest(t *testing.T) {
 }
 
 func FuzzParseEntry(f *testing.F) {
-	for _, s := range []string{"every 5m mon-fri 08:00-18:00", "at 06:30 day 1,15", "cron 30 6 * * 1-5", "off every 5m", "off"} {
+	for _, s := range []string{"every 5m mon-fri 08:00-18:00", "at 06:30 day 1,15", "cron 30 6 * * 1-5", "off every 5m", "off", "adaptive 1m..1h", "off adaptive 5m..2h sat,sun 22:00-06:00"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -11,6 +11,8 @@ type Schedule struct {
 	Zone    *time.Location
 	// Least is an interval to which shorter ones are raised; 0 for none.
 	Least time.Duration
+	// Quiet is how many runs in a row found nothing: adaptive entries go by it.
+	Quiet int
 }
 
 // Text is a schedule as people write it.
@@ -88,10 +90,13 @@ func (s Schedule) Next(uid string, after time.Time) Start {
 	for _, e := range s.Entries {
 		raised := e
 		if e.Every > 0 {
-			raised.Every = max(e.Every, s.Least)
+			raised.Every = e.Interval(s.Quiet, s.Least)
+		}
+		if e.Upto > 0 {
+			raised.least = max(e.Every, s.Least)
 		}
 		n := raised.next(uid, after, s.Zone)
-		if raised.Every > e.Every && n.note == "" {
+		if e.Upto == 0 && raised.Every > e.Every && n.note == "" {
 			n.note = "raised to " + raised.Every.String()
 		}
 		if !n.at.IsZero() && (first.At.IsZero() || n.at.Before(first.At)) {
@@ -164,9 +169,13 @@ func (e Entry) tick(uid string, day, after time.Time, loc *time.Location) start 
 	if length <= 0 {
 		return start{}
 	}
-	at := from.at.Add(Offset(uid, min(e.Every, length)))
+	every := e.Every
+	if e.least > 0 && every > length { // still a multiple of its least: else starts came closer when it changes
+		every = max(e.least, length-length%e.least)
+	}
+	at := from.at.Add(Offset(uid, min(every, length)))
 	if !at.After(after) {
-		at = at.Add((after.Sub(at)/e.Every + 1) * e.Every)
+		at = at.Add((after.Sub(at)/every + 1) * every)
 	}
 	if !at.Before(to) {
 		return start{}

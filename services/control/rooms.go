@@ -83,6 +83,7 @@ type Notices interface {
 // Due is what control needs of [due.Index].
 type Due interface {
 	Get(ctx context.Context, uid string) (due.Entry, time.Time, error)
+	Boost(ctx context.Context, uid string, d, every time.Duration) (until, next time.Time, err error)
 }
 
 // Budget is what control needs of [budget.Budget].

@@ -116,7 +116,7 @@ func TestAFailedRunIsAnswered(t *testing.T) {
 	h.planned(h.add("a"))
 	want := fault.Proto(fault.Errorf(fault.Auth, "pop3 pass", "-ERR no"))
 	h.work(func(ctx context.Context, c *queue.Claim) {
-		if _, err := h.due.Settle(ctx, c.AccountUID, fault.Auth, time.Now().Add(time.Hour), time.Now()); err != nil {
+		if _, err := h.due.Settle(ctx, c.AccountUID, due.Ended{Kind: fault.Auth, NotBefore: time.Now().Add(time.Hour), At: time.Now()}); err != nil {
 			t.Error(err)
 		}
 		if err := h.queue.PutReport(ctx, h.report(c, 0, want)); err != nil {
@@ -204,7 +204,7 @@ func TestLostProgressHoldsNobodyUp(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := h.due.Settle(ctx, c.AccountUID, fault.None, time.Time{}, time.Now()); err != nil && ctx.Err() == nil {
+		if _, err := h.due.Settle(ctx, c.AccountUID, due.Ended{Kind: fault.None, At: time.Now()}); err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
 		h.ack(ctx, c)
@@ -313,7 +313,7 @@ func TestManyAreFetchedThroughASmallWindow(t *testing.T) {
 			}
 			queued.Store(max(queued.Load(), int64(n)))
 		}
-		if _, err := h.due.Settle(ctx, c.AccountUID, fault.None, time.Time{}, time.Now()); err != nil && ctx.Err() == nil {
+		if _, err := h.due.Settle(ctx, c.AccountUID, due.Ended{Kind: fault.None, At: time.Now()}); err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
 		switch {

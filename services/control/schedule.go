@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -39,30 +40,55 @@ func (s *Service) ExplainSchedule(ctx context.Context, req *mailferryv1.ExplainS
 	if err != nil {
 		return nil, errInvalid(err)
 	}
-	out := &mailferryv1.ExplainScheduleResponse{Source: r.Source, TimeZone: parsed.Zone.String()}
-	parsed.Least = r.Least
+	e, _, err := s.Due.Get(ctx, a.UID)
+	if err != nil && !errors.Is(err, due.ErrNotFound) {
+		return nil, asError("account "+a.Ref(), err)
+	}
+	out := &mailferryv1.ExplainScheduleResponse{Source: r.Source, TimeZone: parsed.Zone.String(), HeldBack: heldBack(a, e, errors.Is(err, due.ErrNotFound))}
+	parsed.Least, parsed.Quiet = r.Least, e.Quiet
 	if r.Least > 0 {
 		out.MinInterval, out.MinIntervalOf = durationpb.New(r.Least), r.LeastOf
 	}
-	for at := time.Now(); len(out.Starts) < n; {
+	for _, entry := range parsed.Entries {
+		if entry.Upto > 0 && !entry.Off && out.AdaptiveInterval == nil {
+			out.AdaptiveInterval, out.QuietRuns = durationpb.New(entry.Interval(e.Quiet, r.Least)), int32(e.Quiet)
+		}
+	}
+	now := time.Now()
+	if e.BoostedUntil.After(now) {
+		out.BoostedUntil = stamp(e.BoostedUntil)
+	}
+	out.Starts = starts(a.UID, r, parsed, e.BoostedUntil, now, n)
+	return out, nil
+}
+
+// starts returns the next n of an account, as they will be if nothing is found meanwhile.
+func starts(uid string, r account.Rules, parsed schedule.Schedule, boosted, at time.Time, n int) (out []*mailferryv1.ScheduledStart) {
+	for len(out) < n {
 		var start schedule.Start
-		rule := "every " + r.Interval.String()
+		rule, least := "every "+r.Interval.String(), r.Least
 		if r.Interval > 0 {
-			start.At = schedule.Next(a.UID, max(r.Interval, r.Least), at)
+			start.At = schedule.Next(uid, max(r.Interval, r.Least), at)
 			if r.Interval < r.Least {
 				start.Note = "raised to " + r.Least.String()
 			}
-		} else if start = parsed.Next(a.UID, at); !start.At.IsZero() {
+		} else if start = parsed.Next(uid, at); !start.At.IsZero() {
 			rule = start.Entry.String()
+			if start.Entry.Upto > 0 && start.Note == "" {
+				start.Note = fmt.Sprintf("every %v after %d quiet runs", start.Entry.Interval(parsed.Quiet, r.Least), parsed.Quiet)
+			}
+		}
+		if soon := schedule.Boosted(uid, r.Least, boosted, at); !soon.IsZero() && (start.At.IsZero() || !soon.After(start.At)) {
+			start, rule, least = schedule.Start{At: soon, Note: "somebody waits for a message"}, "boost", schedule.BoostInterval(r.Least)
 		}
 		if start.At.IsZero() {
 			break
 		}
-		out.Starts = append(out.Starts, &mailferryv1.ScheduledStart{At: timestamppb.New(start.At), Rule: rule, Note: start.Note})
-		at = start.At.Add(max(0, r.Least-1))
+		out = append(out, &mailferryv1.ScheduledStart{At: timestamppb.New(start.At), Rule: rule, Note: start.Note})
+		at = start.At.Add(max(0, least-1))
+		parsed.Quiet++
 	}
-	out.HeldBack, err = s.heldBack(ctx, a)
-	return out, err
+	return out
 }
 
 // rules returns those that hold for an account.
@@ -79,18 +105,14 @@ func (s *Service) rules(ctx context.Context, a account.Account) (account.Rules, 
 }
 
 // heldBack says why an account is not run by its schedule, "" if it is.
-func (s *Service) heldBack(ctx context.Context, a account.Account) (string, error) {
-	if !a.Active {
-		return "the account is not active", nil
-	}
-	e, _, err := s.Due.Get(ctx, a.UID)
+func heldBack(a account.Account, e due.Entry, unknown bool) string {
 	switch {
-	case errors.Is(err, due.ErrNotFound):
-		return "the account is new: no planner has taken it up yet", nil
-	case err != nil:
-		return "", asError("account "+a.Ref(), err)
+	case !a.Active:
+		return "the account is not active"
+	case unknown:
+		return "the account is new: no planner has taken it up yet"
 	case e.NotBefore.After(time.Now()):
-		return "after a run that ended as " + e.Kind.String() + " not before " + e.NotBefore.UTC().Format(time.RFC3339), nil
+		return "after a run that ended as " + e.Kind.String() + " not before " + e.NotBefore.UTC().Format(time.RFC3339)
 	}
-	return "", nil
+	return ""
 }

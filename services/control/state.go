@@ -37,7 +37,10 @@ func (s *Service) state(ctx context.Context, a account.Account) (*mailferryv1.Ac
 		return nil, err
 	default:
 		out.NextDueAt, out.LastRunAt, out.FailingSince = stamp(at), stamp(e.LastRun), stamp(e.FailingSince)
-		out.Failures = int64(e.Failures)
+		out.Failures, out.QuietRuns = int64(e.Failures), int32(e.Quiet)
+		if e.BoostedUntil.After(time.Now()) {
+			out.BoostedUntil = stamp(e.BoostedUntil)
+		}
 		if e.Active = a.Active; a.Revision <= e.Revision { // else the edit forgives
 			out.Status = statuses[e.Status()]
 		}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/testenv"
@@ -160,7 +161,7 @@ func TestATriggerOfManyIsCarriedOut(t *testing.T) {
 		if c.Name == "a7" {
 			kind = fault.Auth
 		}
-		if _, err := h.due.Settle(ctx, c.AccountUID, kind, time.Time{}, time.Now()); err != nil && ctx.Err() == nil {
+		if _, err := h.due.Settle(ctx, c.AccountUID, due.Ended{Kind: kind, At: time.Now()}); err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
 		h.run(ctx, c, 0)

@@ -42,6 +42,15 @@ func (p *plan) rules(e due.Entry) account.Rules {
 // next returns when an account is due after a time, the zero time for never.
 func (p *plan) next(e due.Entry, after time.Time) time.Time {
 	r := p.rules(e)
+	next, boosted := p.byRules(e, r, after), schedule.Boosted(e.UID, r.Least, e.BoostedUntil, after)
+	if next.IsZero() || !boosted.IsZero() && boosted.Before(next) {
+		return boosted
+	}
+	return next
+}
+
+// byRules is next of an account whose owner does not wait for a message.
+func (p *plan) byRules(e due.Entry, r account.Rules, after time.Time) time.Time {
 	if r.Interval > 0 {
 		return schedule.Next(e.UID, max(r.Interval, r.Least), after)
 	}
@@ -49,13 +58,17 @@ func (p *plan) next(e due.Entry, after time.Time) time.Time {
 	if err != nil { // of a version that knew more
 		return schedule.Next(e.UID, max(p.interval(), r.Least), after)
 	}
-	s.Least = r.Least
+	s.Least, s.Quiet = r.Least, e.Quiet
 	return s.Next(e.UID, after).At
 }
 
 // behind is after, as far behind the turn that was claimed as has to be at least.
 func (p *plan) behind(c due.Claimed, at time.Time) time.Time {
-	if soonest := c.Due.Add(p.rules(c.Entry).Least - 1); soonest.After(at) {
+	least := p.rules(c.Entry).Least
+	if c.BoostedUntil.After(at) {
+		least = schedule.BoostInterval(least)
+	}
+	if soonest := c.Due.Add(least - 1); soonest.After(at) {
 		at = soonest
 	}
 	if at.Before(c.Due) { // by the clock of Redis it was due
@@ -71,14 +84,21 @@ func (p *plan) after(e due.Entry, at time.Time) time.Time {
 	if !e.NotBefore.After(next) || next.IsZero() {
 		return next
 	}
-	if p.rules(e).Interval > 0 {
+	if p.anyTime(e) {
 		return e.NotBefore
 	}
 	return p.next(e, e.NotBefore.Add(-time.Millisecond))
 }
 
 // anyTime says that the account is run on an interval: it may be due at any time.
-func (p *plan) anyTime(e due.Entry) bool { return p.rules(e).Interval > 0 }
+func (p *plan) anyTime(e due.Entry) bool {
+	r := p.rules(e)
+	if r.Interval > 0 {
+		return true
+	}
+	s, err := p.parse(r.Text)
+	return err != nil || s.AnyTime()
+}
 
 func (p *plan) interval() time.Duration {
 	p.mu.RLock()

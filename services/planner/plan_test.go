@@ -33,21 +33,30 @@ func TestWhoseSchedule(t *testing.T) {
 		entry due.Entry
 		want  time.Time // within a minute; zero: never
 	}{
-		"interval":            {due.Entry{Interval: time.Minute}, after},
-		"raised":              {due.Entry{Domain: "slow.example", Interval: time.Minute}, schedule.Next("u", 20*time.Minute, after)},
-		"raised by calendar":  {due.Entry{Domain: "slow.example", Schedule: text("", "every 5m")}, schedule.Next("u", 20*time.Minute, after)},
-		"raised global":       {due.Entry{Domain: "slow.example"}, schedule.Next("u", 20*time.Minute, after)},
-		"longer than least":   {due.Entry{Domain: "slow.example", Interval: time.Hour}, schedule.Next("u", time.Hour, after)},
-		"global":              {due.Entry{Domain: "x"}, schedule.Next("u", 10*time.Minute, after)},
-		"own":                 {due.Entry{Schedule: text("", "at 06:30")}, time.Date(2026, 7, 2, 6, 30, 0, 0, time.UTC)},
-		"own, domain's zone":  {due.Entry{Domain: "berlin.example", Schedule: text("", "at 06:30")}, time.Date(2026, 7, 2, 4, 30, 0, 0, time.UTC)},
-		"own zone":            {due.Entry{Domain: "berlin.example", Schedule: text("Asia/Kathmandu", "at 06:30")}, time.Date(2026, 7, 2, 0, 45, 0, 0, time.UTC)},
-		"domain":              {due.Entry{Domain: "nightly.example"}, time.Date(2026, 7, 2, 3, 0, 0, 0, time.UTC)},
-		"domain, own zone":    {due.Entry{Domain: "nightly.example", Schedule: text("Europe/Berlin")}, time.Date(2026, 7, 2, 1, 0, 0, 0, time.UTC)},
-		"off":                 {due.Entry{Domain: "nightly.example", Schedule: text("", "off")}, time.Time{}},
-		"of a later version":  {due.Entry{Schedule: text("", "whenever")}, schedule.Next("u", 10*time.Minute, after)},
-		"after a failure":     {due.Entry{Interval: time.Minute, State: due.State{NotBefore: after.Add(time.Hour)}}, after.Add(time.Hour)},
-		"after one, by clock": {due.Entry{Schedule: text("", "at 12:30", "at 06:30"), State: due.State{NotBefore: after.Add(time.Hour)}}, time.Date(2026, 7, 2, 6, 30, 0, 0, time.UTC)},
+		"interval":                {due.Entry{Interval: time.Minute}, after},
+		"raised":                  {due.Entry{Domain: "slow.example", Interval: time.Minute}, schedule.Next("u", 20*time.Minute, after)},
+		"raised by calendar":      {due.Entry{Domain: "slow.example", Schedule: text("", "every 5m")}, schedule.Next("u", 20*time.Minute, after)},
+		"raised global":           {due.Entry{Domain: "slow.example"}, schedule.Next("u", 20*time.Minute, after)},
+		"longer than least":       {due.Entry{Domain: "slow.example", Interval: time.Hour}, schedule.Next("u", time.Hour, after)},
+		"global":                  {due.Entry{Domain: "x"}, schedule.Next("u", 10*time.Minute, after)},
+		"own":                     {due.Entry{Schedule: text("", "at 06:30")}, time.Date(2026, 7, 2, 6, 30, 0, 0, time.UTC)},
+		"own, domain's zone":      {due.Entry{Domain: "berlin.example", Schedule: text("", "at 06:30")}, time.Date(2026, 7, 2, 4, 30, 0, 0, time.UTC)},
+		"own zone":                {due.Entry{Domain: "berlin.example", Schedule: text("Asia/Kathmandu", "at 06:30")}, time.Date(2026, 7, 2, 0, 45, 0, 0, time.UTC)},
+		"domain":                  {due.Entry{Domain: "nightly.example"}, time.Date(2026, 7, 2, 3, 0, 0, 0, time.UTC)},
+		"domain, own zone":        {due.Entry{Domain: "nightly.example", Schedule: text("Europe/Berlin")}, time.Date(2026, 7, 2, 1, 0, 0, 0, time.UTC)},
+		"off":                     {due.Entry{Domain: "nightly.example", Schedule: text("", "off")}, time.Time{}},
+		"of a later version":      {due.Entry{Schedule: text("", "whenever")}, schedule.Next("u", 10*time.Minute, after)},
+		"after a failure":         {due.Entry{Interval: time.Minute, State: due.State{NotBefore: after.Add(time.Hour)}}, after.Add(time.Hour)},
+		"adaptive, there is mail": {due.Entry{Schedule: text("", "adaptive 2m..1h")}, schedule.Next("u", 2*time.Minute, after)},
+		"adaptive, quiet":         {due.Entry{Schedule: text("", "adaptive 2m..1h"), State: due.State{Quiet: 3}}, schedule.Next("u", 16*time.Minute, after)},
+		"adaptive, raised":        {due.Entry{Domain: "slow.example", Schedule: text("", "adaptive 2m..1h"), State: due.State{Quiet: 1}}, schedule.Next("u", 40*time.Minute, after)},
+		"adaptive, failed":        {due.Entry{Schedule: text("", "adaptive 2m..1h"), State: due.State{Quiet: 9, NotBefore: after.Add(time.Hour)}}, after.Add(time.Hour)},
+		"boosted":                 {due.Entry{Interval: time.Hour, State: due.State{BoostedUntil: after.Add(2 * time.Minute)}}, schedule.Next("u", time.Minute, after)},
+		"boosted, never else":     {due.Entry{Schedule: text("", "off"), State: due.State{BoostedUntil: after.Add(2 * time.Minute)}}, schedule.Next("u", time.Minute, after)},
+		"boosted, raised":         {due.Entry{Domain: "slow.example", Schedule: text("", "at 06:30"), State: due.State{BoostedUntil: after.Add(time.Hour)}}, schedule.Next("u", 20*time.Minute, after)},
+		"boost is over":           {due.Entry{Schedule: text("", "off"), State: due.State{BoostedUntil: after}}, time.Time{}},
+		"boosted and failed":      {due.Entry{Interval: time.Hour, State: due.State{BoostedUntil: after.Add(2 * time.Hour), NotBefore: after.Add(time.Hour)}}, after.Add(time.Hour)},
+		"after one, by clock":     {due.Entry{Schedule: text("", "at 12:30", "at 06:30"), State: due.State{NotBefore: after.Add(time.Hour)}}, time.Date(2026, 7, 2, 6, 30, 0, 0, time.UTC)},
 	}
 	for name, tt := range tests {
 		tt.entry.UID = "u"
@@ -71,10 +80,11 @@ func TestWhoseSchedule(t *testing.T) {
 func TestNoMoreOften(t *testing.T) {
 	t.Parallel()
 	p := newPlan(directory.Settings{Interval: 10 * time.Minute, MinInterval: 15 * time.Minute})
-	for _, entries := range [][]string{{"cron */10 * * * *"}, {"at 06:00", "at 06:10", "at 06:20"}, {"every 1m"}, {"every 1m 05:00-07:00", "cron * * * * *"}} {
+	for _, entries := range [][]string{{"cron */10 * * * *"}, {"at 06:00", "at 06:10", "at 06:20"}, {"every 1m"}, {"adaptive 1m..20m"}, {"every 1m 05:00-07:00", "cron * * * * *"}} {
 		c := due.Claimed{Entry: due.Entry{UID: "u", Schedule: text("", entries...)}, Due: time.Date(2026, 7, 1, 5, 59, 0, 0, time.UTC)}
 		c.Due = p.next(c.Entry, c.Due)
-		for range 50 {
+		for i := range 50 {
+			c.Quiet, c.BoostedUntil = i%7, c.Due.Add(time.Duration(i%5)*time.Minute)
 			next := p.behind(c, c.Due.Add(time.Second))
 			if next.Sub(c.Due) < 15*time.Minute {
 				t.Fatalf("%q: %v behind %v", entries, next.Sub(c.Due), c.Due)

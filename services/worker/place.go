@@ -12,6 +12,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/account/providers"
 	"github.com/mailferry/mailferry/pkg/budget"
 	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"go.uber.org/zap"
@@ -97,7 +98,7 @@ func (r *run) standInLine(ctx context.Context, full *budget.Full, err error) (ag
 		return false, &postponed{delay: min(max(full.Wait, time.Second), time.Minute), cause: err}
 	}
 	// Not at the very time before which a retry is useless: what is due then has to be in the hours of the schedule.
-	if _, serr := r.w.Due.Settle(ctx, r.acc.UID, fault.Throttled, at.Add(-time.Second), now); serr != nil {
+	if _, serr := r.w.Due.Settle(ctx, r.acc.UID, due.Ended{Kind: fault.Throttled, NotBefore: at.Add(-time.Second), At: now}); serr != nil {
 		r.log.Warn("the turn is not kept; the schedule goes on", zap.Error(serr))
 	} else if serr := r.w.Due.Hasten(ctx, r.acc.UID, at); serr != nil {
 		r.log.Warn("the turn comes with the schedule", zap.Error(serr))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
 	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/due"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/schedule"
@@ -115,11 +116,12 @@ func (r *run) verdict(ctx context.Context, kind fault.Kind, err error, now time.
 			notBefore = u
 		}
 	}
-	after, serr := r.w.Due.Settle(ctx, r.acc.UID, kind, notBefore, now)
+	after, serr := r.w.Due.Settle(ctx, r.acc.UID, due.Ended{Kind: kind, NotBefore: notBefore, At: now, Found: r.found(kind)})
 	if serr != nil {
 		r.log.Warn("verdict is not kept; the schedule goes on", zap.Error(serr))
 	} else {
 		r.tell(ctx, kind, err, after, now)
+		r.sooner(ctx, after.WasQuiet, now)
 	}
 	if kind == fault.None && r.report.Fetched > 0 && r.session.Info().Consumes {
 		// A server that drops what was read may list only a part at a time (Gmail): come back for the rest.
@@ -194,7 +196,7 @@ func (r *run) settleJob(ctx context.Context, err error, again bool) bool {
 		r.show.coalesced()
 		qerr = c.Ack(ctx)
 	case errors.Is(err, directory.ErrLost):
-		_, _ = r.w.Due.Settle(ctx, c.AccountUID, fault.Internal, time.Now().Add(time.Hour), time.Now())
+		_, _ = r.w.Due.Settle(ctx, c.AccountUID, due.Ended{Kind: fault.Internal, NotBefore: time.Now().Add(time.Hour), At: time.Now()})
 		r.answer(err)
 		r.w.bury(ctx, r.log, c, err)
 	case errors.Is(err, errPoison):

@@ -640,7 +640,11 @@ type AccountState struct {
 	WatchedBy    string                 `protobuf:"bytes,57,opt,name=watched_by,json=watchedBy,proto3" json:"watched_by,omitempty"`
 	WatchedSince *timestamppb.Timestamp `protobuf:"bytes,58,opt,name=watched_since,json=watchedSince,proto3" json:"watched_since,omitempty"`
 	// What the account is, in a word; last_fault, failures and next_due_at say why, how often, and when it is tried next.
-	Status        AccountStatus `protobuf:"varint,91,opt,name=status,proto3,enum=mailferry.v1.AccountStatus" json:"status,omitempty"`
+	Status AccountStatus `protobuf:"varint,91,opt,name=status,proto3,enum=mailferry.v1.AccountStatus" json:"status,omitempty"`
+	// Until when its owner waits for a message: it is run every minute. Unset: nobody does.
+	BoostedUntil *timestamppb.Timestamp `protobuf:"bytes,95,opt,name=boosted_until,json=boostedUntil,proto3" json:"boosted_until,omitempty"`
+	// How many scheduled runs in a row found nothing, 99 at most: an adaptive schedule goes by it.
+	QuietRuns     int32 `protobuf:"varint,96,opt,name=quiet_runs,json=quietRuns,proto3" json:"quiet_runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -799,6 +803,20 @@ func (x *AccountState) GetStatus() AccountStatus {
 		return x.Status
 	}
 	return AccountStatus_ACCOUNT_STATUS_UNSPECIFIED
+}
+
+func (x *AccountState) GetBoostedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BoostedUntil
+	}
+	return nil
+}
+
+func (x *AccountState) GetQuietRuns() int32 {
+	if x != nil {
+		return x.QuietRuns
+	}
+	return 0
 }
 
 type ListAccountsRequest struct {
@@ -2942,6 +2960,120 @@ func (*DropDeadResponse) Descriptor() ([]byte, []int) {
 	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
+type BoostAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ref   *AccountRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// How long, a minute to an hour. Unset: ten minutes. Of several boosts the one that ends last holds.
+	Duration      *durationpb.Duration `protobuf:"bytes,2,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BoostAccountRequest) Reset() {
+	*x = BoostAccountRequest{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoostAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoostAccountRequest) ProtoMessage() {}
+
+func (x *BoostAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoostAccountRequest.ProtoReflect.Descriptor instead.
+func (*BoostAccountRequest) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *BoostAccountRequest) GetRef() *AccountRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *BoostAccountRequest) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+type BoostAccountResponse struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	BoostedUntil *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=boosted_until,json=boostedUntil,proto3" json:"boosted_until,omitempty"`
+	NextDueAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=next_due_at,json=nextDueAt,proto3" json:"next_due_at,omitempty"`
+	// Between two runs until then.
+	Interval      *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BoostAccountResponse) Reset() {
+	*x = BoostAccountResponse{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoostAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoostAccountResponse) ProtoMessage() {}
+
+func (x *BoostAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoostAccountResponse.ProtoReflect.Descriptor instead.
+func (*BoostAccountResponse) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *BoostAccountResponse) GetBoostedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BoostedUntil
+	}
+	return nil
+}
+
+func (x *BoostAccountResponse) GetNextDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextDueAt
+	}
+	return nil
+}
+
+func (x *BoostAccountResponse) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
 type ExplainScheduleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ref   *AccountRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -2953,7 +3085,7 @@ type ExplainScheduleRequest struct {
 
 func (x *ExplainScheduleRequest) Reset() {
 	*x = ExplainScheduleRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	mi := &file_mailferry_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3097,7 @@ func (x *ExplainScheduleRequest) String() string {
 func (*ExplainScheduleRequest) ProtoMessage() {}
 
 func (x *ExplainScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	mi := &file_mailferry_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3110,7 @@ func (x *ExplainScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainScheduleRequest.ProtoReflect.Descriptor instead.
 func (*ExplainScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainScheduleRequest) GetRef() *AccountRef {
@@ -3001,7 +3133,8 @@ type ScheduledStart struct {
 	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
 	// The entry of the schedule that it comes from, or "every" and the interval.
 	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
-	// What is unusual of it: a time of day that the day does not have, or has twice.
+	// What is unusual of it: a time of day that the day does not have, or has twice; the interval of an adaptive entry as it will
+	// be if nothing is found meanwhile, and why.
 	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3009,7 +3142,7 @@ type ScheduledStart struct {
 
 func (x *ScheduledStart) Reset() {
 	*x = ScheduledStart{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	mi := &file_mailferry_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3154,7 @@ func (x *ScheduledStart) String() string {
 func (*ScheduledStart) ProtoMessage() {}
 
 func (x *ScheduledStart) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	mi := &file_mailferry_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3167,7 @@ func (x *ScheduledStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduledStart.ProtoReflect.Descriptor instead.
 func (*ScheduledStart) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ScheduledStart) GetAt() *timestamppb.Timestamp {
@@ -3069,13 +3202,19 @@ type ExplainScheduleResponse struct {
 	// It is not run more often than that, and whose rule it is: "domain" or "settings". Unset: nobody's.
 	MinInterval   *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
 	MinIntervalOf string               `protobuf:"bytes,52,opt,name=min_interval_of,json=minIntervalOf,proto3" json:"min_interval_of,omitempty"`
+	// Of an adaptive schedule the present interval, and how many runs in a row found nothing, by which it goes. Unset: it
+	// is none.
+	AdaptiveInterval *durationpb.Duration `protobuf:"bytes,53,opt,name=adaptive_interval,json=adaptiveInterval,proto3" json:"adaptive_interval,omitempty"`
+	QuietRuns        int32                `protobuf:"varint,54,opt,name=quiet_runs,json=quietRuns,proto3" json:"quiet_runs,omitempty"`
+	// Until when it is run every minute, since its owner waits for a message. Unset: nobody does.
+	BoostedUntil  *timestamppb.Timestamp `protobuf:"bytes,55,opt,name=boosted_until,json=boostedUntil,proto3" json:"boosted_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainScheduleResponse) Reset() {
 	*x = ExplainScheduleResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[50]
+	mi := &file_mailferry_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3226,7 @@ func (x *ExplainScheduleResponse) String() string {
 func (*ExplainScheduleResponse) ProtoMessage() {}
 
 func (x *ExplainScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[50]
+	mi := &file_mailferry_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3239,7 @@ func (x *ExplainScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainScheduleResponse.ProtoReflect.Descriptor instead.
 func (*ExplainScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ExplainScheduleResponse) GetSource() string {
@@ -3145,6 +3284,27 @@ func (x *ExplainScheduleResponse) GetMinIntervalOf() string {
 	return ""
 }
 
+func (x *ExplainScheduleResponse) GetAdaptiveInterval() *durationpb.Duration {
+	if x != nil {
+		return x.AdaptiveInterval
+	}
+	return nil
+}
+
+func (x *ExplainScheduleResponse) GetQuietRuns() int32 {
+	if x != nil {
+		return x.QuietRuns
+	}
+	return 0
+}
+
+func (x *ExplainScheduleResponse) GetBoostedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BoostedUntil
+	}
+	return nil
+}
+
 type ExportDeadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3154,7 +3314,7 @@ type ExportDeadRequest struct {
 
 func (x *ExportDeadRequest) Reset() {
 	*x = ExportDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[51]
+	mi := &file_mailferry_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3326,7 @@ func (x *ExportDeadRequest) String() string {
 func (*ExportDeadRequest) ProtoMessage() {}
 
 func (x *ExportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[51]
+	mi := &file_mailferry_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3339,7 @@ func (x *ExportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ExportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ExportDeadRequest) GetId() string {
@@ -3198,7 +3358,7 @@ type ExportDeadResponse struct {
 
 func (x *ExportDeadResponse) Reset() {
 	*x = ExportDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[52]
+	mi := &file_mailferry_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3370,7 @@ func (x *ExportDeadResponse) String() string {
 func (*ExportDeadResponse) ProtoMessage() {}
 
 func (x *ExportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[52]
+	mi := &file_mailferry_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3383,7 @@ func (x *ExportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ExportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ExportDeadResponse) GetPiece() []byte {
@@ -3270,7 +3430,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"w\n" +
 	"\x12GetAccountResponse\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x120\n" +
-	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xe2\x05\n" +
+	"\x05state\x18\x02 \x01(\v2\x1a.mailferry.v1.AccountStateR\x05state\"\xc2\x06\n" +
 	"\fAccountState\x12:\n" +
 	"\vnext_due_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tnextDueAt\x12:\n" +
 	"\vlast_run_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tlastRunAt\x122\n" +
@@ -3294,7 +3454,10 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"watched_by\x189 \x01(\tR\twatchedBy\x12?\n" +
 	"\rwatched_since\x18: \x01(\v2\x1a.google.protobuf.TimestampR\fwatchedSince\x123\n" +
-	"\x06status\x18[ \x01(\x0e2\x1b.mailferry.v1.AccountStatusR\x06status\"i\n" +
+	"\x06status\x18[ \x01(\x0e2\x1b.mailferry.v1.AccountStatusR\x06status\x12?\n" +
+	"\rboosted_until\x18_ \x01(\v2\x1a.google.protobuf.TimestampR\fboostedUntil\x12\x1d\n" +
+	"\n" +
+	"quiet_runs\x18` \x01(\x05R\tquietRuns\"i\n" +
 	"\x13ListAccountsRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -3458,21 +3621,32 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"!\n" +
 	"\x0fDropDeadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x12\n" +
-	"\x10DropDeadResponse\"Z\n" +
+	"\x10DropDeadResponse\"x\n" +
+	"\x13BoostAccountRequest\x12*\n" +
+	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\x125\n" +
+	"\bduration\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xca\x01\n" +
+	"\x14BoostAccountResponse\x12?\n" +
+	"\rboosted_until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\fboostedUntil\x12:\n" +
+	"\vnext_due_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tnextDueAt\x125\n" +
+	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\"Z\n" +
 	"\x16ExplainScheduleRequest\x12*\n" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\"d\n" +
 	"\x0eScheduledStart\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"\x87\x02\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\xaf\x03\n" +
 	"\x17ExplainScheduleResponse\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x124\n" +
 	"\x06starts\x18\x03 \x03(\v2\x1c.mailferry.v1.ScheduledStartR\x06starts\x12\x1b\n" +
 	"\theld_back\x18\x04 \x01(\tR\bheldBack\x12<\n" +
 	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12&\n" +
-	"\x0fmin_interval_of\x184 \x01(\tR\rminIntervalOf\"#\n" +
+	"\x0fmin_interval_of\x184 \x01(\tR\rminIntervalOf\x12F\n" +
+	"\x11adaptive_interval\x185 \x01(\v2\x19.google.protobuf.DurationR\x10adaptiveInterval\x12\x1d\n" +
+	"\n" +
+	"quiet_runs\x186 \x01(\x05R\tquietRuns\x12?\n" +
+	"\rboosted_until\x187 \x01(\v2\x1a.google.protobuf.TimestampR\fboostedUntil\"#\n" +
 	"\x11ExportDeadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"*\n" +
 	"\x12ExportDeadResponse\x12\x14\n" +
@@ -3484,7 +3658,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x18ACCOUNT_STATUS_THROTTLED\x10\x03\x12\x1c\n" +
 	"\x18ACCOUNT_STATUS_SUSPENDED\x10\x04\x12!\n" +
 	"\x1dACCOUNT_STATUS_CONSENT_NEEDED\x10\x05\x12\x1d\n" +
-	"\x19ACCOUNT_STATUS_OVER_QUOTA\x10\x062\xb3\x06\n" +
+	"\x19ACCOUNT_STATUS_OVER_QUOTA\x10\x062\x8a\a\n" +
 	"\x0eAccountService\x12X\n" +
 	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12T\n" +
 	"\n" +
@@ -3493,7 +3667,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\rUpdateAccount\x12\".mailferry.v1.UpdateAccountRequest\x1a#.mailferry.v1.UpdateAccountResponse\x12X\n" +
 	"\rDeleteAccount\x12\".mailferry.v1.DeleteAccountRequest\x1a#.mailferry.v1.DeleteAccountResponse\x12R\n" +
 	"\vTestAccount\x12 .mailferry.v1.TestAccountRequest\x1a!.mailferry.v1.TestAccountResponse\x12c\n" +
-	"\x0fExplainSchedule\x12$.mailferry.v1.ExplainScheduleRequest\x1a%.mailferry.v1.ExplainScheduleResponse\"\x03\x90\x02\x01\x12W\n" +
+	"\x0fExplainSchedule\x12$.mailferry.v1.ExplainScheduleRequest\x1a%.mailferry.v1.ExplainScheduleResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\fBoostAccount\x12!.mailferry.v1.BoostAccountRequest\x1a\".mailferry.v1.BoostAccountResponse\x12W\n" +
 	"\fStartConsent\x12!.mailferry.v1.StartConsentRequest\x1a\".mailferry.v1.StartConsentResponse0\x01\x12O\n" +
 	"\n" +
 	"ResetIndex\x12\x1f.mailferry.v1.ResetIndexRequest\x1a .mailferry.v1.ResetIndexResponse2\xb8\x02\n" +
@@ -3532,7 +3707,7 @@ func file_mailferry_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_mailferry_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_mailferry_v1_control_proto_goTypes = []any{
 	(AccountStatus)(0),              // 0: mailferry.v1.AccountStatus
 	(*AccountRef)(nil),              // 1: mailferry.v1.AccountRef
@@ -3583,128 +3758,140 @@ var file_mailferry_v1_control_proto_goTypes = []any{
 	(*RetryDeadResponse)(nil),       // 46: mailferry.v1.RetryDeadResponse
 	(*DropDeadRequest)(nil),         // 47: mailferry.v1.DropDeadRequest
 	(*DropDeadResponse)(nil),        // 48: mailferry.v1.DropDeadResponse
-	(*ExplainScheduleRequest)(nil),  // 49: mailferry.v1.ExplainScheduleRequest
-	(*ScheduledStart)(nil),          // 50: mailferry.v1.ScheduledStart
-	(*ExplainScheduleResponse)(nil), // 51: mailferry.v1.ExplainScheduleResponse
-	(*ExportDeadRequest)(nil),       // 52: mailferry.v1.ExportDeadRequest
-	(*ExportDeadResponse)(nil),      // 53: mailferry.v1.ExportDeadResponse
-	(*Account)(nil),                 // 54: mailferry.v1.Account
-	(*TestReport)(nil),              // 55: mailferry.v1.TestReport
-	(*Provider)(nil),                // 56: mailferry.v1.Provider
-	(*timestamppb.Timestamp)(nil),   // 57: google.protobuf.Timestamp
-	(*Fault)(nil),                   // 58: mailferry.v1.Fault
-	(*Progress)(nil),                // 59: mailferry.v1.Progress
-	(*RunReport)(nil),               // 60: mailferry.v1.RunReport
-	(*Domain)(nil),                  // 61: mailferry.v1.Domain
-	(*Settings)(nil),                // 62: mailferry.v1.Settings
-	(*durationpb.Duration)(nil),     // 63: google.protobuf.Duration
-	(*Schedule)(nil),                // 64: mailferry.v1.Schedule
-	(*DeadLetter)(nil),              // 65: mailferry.v1.DeadLetter
-	(*TriggerRequest)(nil),          // 66: mailferry.v1.TriggerRequest
-	(*TriggerResponse)(nil),         // 67: mailferry.v1.TriggerResponse
+	(*BoostAccountRequest)(nil),     // 49: mailferry.v1.BoostAccountRequest
+	(*BoostAccountResponse)(nil),    // 50: mailferry.v1.BoostAccountResponse
+	(*ExplainScheduleRequest)(nil),  // 51: mailferry.v1.ExplainScheduleRequest
+	(*ScheduledStart)(nil),          // 52: mailferry.v1.ScheduledStart
+	(*ExplainScheduleResponse)(nil), // 53: mailferry.v1.ExplainScheduleResponse
+	(*ExportDeadRequest)(nil),       // 54: mailferry.v1.ExportDeadRequest
+	(*ExportDeadResponse)(nil),      // 55: mailferry.v1.ExportDeadResponse
+	(*Account)(nil),                 // 56: mailferry.v1.Account
+	(*TestReport)(nil),              // 57: mailferry.v1.TestReport
+	(*Provider)(nil),                // 58: mailferry.v1.Provider
+	(*timestamppb.Timestamp)(nil),   // 59: google.protobuf.Timestamp
+	(*Fault)(nil),                   // 60: mailferry.v1.Fault
+	(*Progress)(nil),                // 61: mailferry.v1.Progress
+	(*RunReport)(nil),               // 62: mailferry.v1.RunReport
+	(*Domain)(nil),                  // 63: mailferry.v1.Domain
+	(*Settings)(nil),                // 64: mailferry.v1.Settings
+	(*durationpb.Duration)(nil),     // 65: google.protobuf.Duration
+	(*Schedule)(nil),                // 66: mailferry.v1.Schedule
+	(*DeadLetter)(nil),              // 67: mailferry.v1.DeadLetter
+	(*TriggerRequest)(nil),          // 68: mailferry.v1.TriggerRequest
+	(*TriggerResponse)(nil),         // 69: mailferry.v1.TriggerResponse
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
-	54, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
-	54, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
+	56, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
+	56, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
 	1,  // 2: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	54, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
-	55, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
-	54, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
-	56, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
+	56, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
+	57, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
+	56, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
+	58, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
 	1,  // 7: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	54, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
+	56, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
 	10, // 9: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
-	57, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
-	57, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
-	58, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
-	57, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	57, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	57, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
+	59, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
+	59, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
+	60, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
+	59, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
+	59, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	59, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
 	0,  // 16: mailferry.v1.AccountState.status:type_name -> mailferry.v1.AccountStatus
-	54, // 17: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
-	10, // 18: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	54, // 19: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	54, // 20: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
-	1,  // 21: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
-	57, // 22: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
-	1,  // 23: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	1,  // 24: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
-	1,  // 25: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	59, // 26: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	60, // 27: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
-	1,  // 28: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	60, // 29: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
-	29, // 30: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	61, // 31: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	61, // 32: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	61, // 33: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	62, // 34: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	63, // 35: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	64, // 36: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
-	63, // 37: mailferry.v1.PutSettingsRequest.min_interval:type_name -> google.protobuf.Duration
-	62, // 38: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	65, // 39: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	41, // 40: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	41, // 41: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 42: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
-	57, // 43: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
-	50, // 44: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
-	63, // 45: mailferry.v1.ExplainScheduleResponse.min_interval:type_name -> google.protobuf.Duration
-	2,  // 46: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	8,  // 47: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	11, // 48: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	13, // 49: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	17, // 50: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	4,  // 51: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
-	49, // 52: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
-	15, // 53: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
-	19, // 54: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	21, // 55: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	23, // 56: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	66, // 57: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
-	25, // 58: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	27, // 59: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	30, // 60: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	32, // 61: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	34, // 62: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	36, // 63: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	38, // 64: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	6,  // 65: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
-	40, // 66: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	43, // 67: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	52, // 68: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
-	45, // 69: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	47, // 70: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	3,  // 71: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	9,  // 72: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	12, // 73: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	14, // 74: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	18, // 75: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	5,  // 76: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	51, // 77: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
-	16, // 78: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	20, // 79: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	22, // 80: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	24, // 81: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	67, // 82: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
-	26, // 83: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	28, // 84: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	31, // 85: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	33, // 86: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	35, // 87: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	37, // 88: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	39, // 89: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	7,  // 90: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	42, // 91: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	44, // 92: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	53, // 93: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
-	46, // 94: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	48, // 95: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	71, // [71:96] is the sub-list for method output_type
-	46, // [46:71] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	59, // 17: mailferry.v1.AccountState.boosted_until:type_name -> google.protobuf.Timestamp
+	56, // 18: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	10, // 19: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
+	56, // 20: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	56, // 21: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	1,  // 22: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
+	59, // 23: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 24: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	1,  // 25: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
+	1,  // 26: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
+	61, // 27: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	62, // 28: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	1,  // 29: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
+	62, // 30: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	29, // 31: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
+	63, // 32: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	63, // 33: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	63, // 34: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	64, // 35: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	65, // 36: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	66, // 37: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
+	65, // 38: mailferry.v1.PutSettingsRequest.min_interval:type_name -> google.protobuf.Duration
+	64, // 39: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	67, // 40: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	41, // 41: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	41, // 42: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 43: mailferry.v1.BoostAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	65, // 44: mailferry.v1.BoostAccountRequest.duration:type_name -> google.protobuf.Duration
+	59, // 45: mailferry.v1.BoostAccountResponse.boosted_until:type_name -> google.protobuf.Timestamp
+	59, // 46: mailferry.v1.BoostAccountResponse.next_due_at:type_name -> google.protobuf.Timestamp
+	65, // 47: mailferry.v1.BoostAccountResponse.interval:type_name -> google.protobuf.Duration
+	1,  // 48: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
+	59, // 49: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
+	52, // 50: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
+	65, // 51: mailferry.v1.ExplainScheduleResponse.min_interval:type_name -> google.protobuf.Duration
+	65, // 52: mailferry.v1.ExplainScheduleResponse.adaptive_interval:type_name -> google.protobuf.Duration
+	59, // 53: mailferry.v1.ExplainScheduleResponse.boosted_until:type_name -> google.protobuf.Timestamp
+	2,  // 54: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	8,  // 55: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	11, // 56: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	13, // 57: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	17, // 58: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	4,  // 59: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
+	51, // 60: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
+	49, // 61: mailferry.v1.AccountService.BoostAccount:input_type -> mailferry.v1.BoostAccountRequest
+	15, // 62: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	19, // 63: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	21, // 64: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	23, // 65: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	68, // 66: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
+	25, // 67: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	27, // 68: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	30, // 69: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	32, // 70: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	34, // 71: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	36, // 72: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	38, // 73: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	6,  // 74: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	40, // 75: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	43, // 76: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	54, // 77: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
+	45, // 78: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	47, // 79: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	3,  // 80: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	9,  // 81: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	12, // 82: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	14, // 83: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	18, // 84: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	5,  // 85: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	53, // 86: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
+	50, // 87: mailferry.v1.AccountService.BoostAccount:output_type -> mailferry.v1.BoostAccountResponse
+	16, // 88: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	20, // 89: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	22, // 90: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	24, // 91: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	69, // 92: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
+	26, // 93: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	28, // 94: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	31, // 95: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	33, // 96: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	35, // 97: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	37, // 98: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	39, // 99: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	7,  // 100: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	42, // 101: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	44, // 102: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	55, // 103: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
+	46, // 104: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	48, // 105: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	80, // [80:106] is the sub-list for method output_type
+	54, // [54:80] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }
@@ -3727,7 +3914,7 @@ func file_mailferry_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_control_proto_rawDesc), len(file_mailferry_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   53,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -21,6 +21,7 @@ type AccountCmd struct {
 	Show    AccountShowCmd    `cmd:"" help:"Show an account and its UID index."`
 	Edit    AccountEditCmd    `cmd:"" help:"Change an account."`
 	Test    AccountTestCmd    `cmd:"" help:"Sign in and look, without collecting or deleting anything; also with settings that are not saved."`
+	Boost   AccountBoostCmd   `cmd:"" help:"Look for mail every minute for a while: the owner waits for a code."`
 	Consent AccountConsentCmd `cmd:"" help:"Ask the owner for consent at the account's OAuth 2.0 provider."`
 	Remove  AccountRemoveCmd  `cmd:"" help:"Remove an account and everything kept of it."`
 }
@@ -249,7 +250,7 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 		"forward to", forwardOf(a), "recipients", recipientsOf(a), "rules", rulesOf(a.GetRules()), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "notices", notifyOf(a), "mailboxes", mailboxesOf(a),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
 		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),
-		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()),
+		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()), "boosted until", instant(s.GetBoostedUntil()),
 		"running job", s.GetRunningJob(), "failing", failing, "index", index, "index epoch", s.GetEpoch())
 }
 

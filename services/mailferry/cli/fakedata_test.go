@@ -252,6 +252,15 @@ func (f *fake) ExplainSchedule(_ context.Context, r *mailferryv1.ExplainSchedule
 	if r.GetRef().GetName() == "isp" {
 		return &mailferryv1.ExplainScheduleResponse{Source: "domain", TimeZone: "UTC", HeldBack: "the account is not active"}, nil
 	}
+	if r.GetRef().GetName() == "shop" {
+		return &mailferryv1.ExplainScheduleResponse{
+			Source: "domain", TimeZone: "UTC", AdaptiveInterval: durationpb.New(8 * time.Minute), QuietRuns: 3, BoostedUntil: at(9 * time.Minute),
+			Starts: []*mailferryv1.ScheduledStart{
+				{At: at(time.Minute), Rule: "boost", Note: "somebody waits for a message"},
+				{At: at(time.Hour), Rule: "adaptive 1m..1h", Note: "every 16m0s after 4 quiet runs"},
+			},
+		}, nil
+	}
 	return &mailferryv1.ExplainScheduleResponse{
 		Source: "account", TimeZone: "Europe/Berlin",
 		Starts: []*mailferryv1.ScheduledStart{
@@ -259,4 +268,8 @@ func (f *fake) ExplainSchedule(_ context.Context, r *mailferryv1.ExplainSchedule
 			{At: timestamppb.New(time.Date(2027, 3, 28, 1, 0, 0, 0, time.UTC)), Rule: "at 02:30", Note: "clocks skip 02:30 on 2027-03-28: the first instant after it"},
 		},
 	}, nil
+}
+
+func (f *fake) BoostAccount(_ context.Context, r *mailferryv1.BoostAccountRequest) (*mailferryv1.BoostAccountResponse, error) {
+	return &mailferryv1.BoostAccountResponse{BoostedUntil: at(r.GetDuration().AsDuration()), NextDueAt: at(0), Interval: durationpb.New(time.Minute)}, nil
 }

@@ -18,6 +18,7 @@ import (
 const scheduleHelp = `An entry of a schedule is one of
   every 5m                        every five minutes
   every 1h mon-fri 08:00-18:00    on these days, between these times; 22:00-06:00 ends on the next day
+  adaptive 1m..1h                 every minute while there is mail, and twice as long after each run that found none, to an hour
   at 06:30 day 1,15               once, on these days of the month
   cron 30 6 * * 1-5               the five fields of a crontab
   off                             never by itself; 'off every 5m' keeps an entry without its effect
@@ -26,7 +27,7 @@ since clocks go forward, is the first instant after the gap; one that it has twi
 
 // Calendar is a schedule in place of an interval.
 type Calendar struct {
-	Schedule []string `placeholder:"ENTRY" sep:"none" group:"policy" help:"Run by the calendar: \"every 1h mon-fri 08:00-18:00\", \"at 06:30\", \"cron 30 6 * * 1-5\", \"off\"; may be repeated ('mailferry schedule explain --help'). Empty: the schedule that holds otherwise."`
+	Schedule []string `placeholder:"ENTRY" sep:"none" group:"policy" help:"Run by the calendar: \"every 1h mon-fri 08:00-18:00\", \"adaptive 1m..1h\", \"at 06:30\", \"cron 30 6 * * 1-5\", \"off\"; may be repeated ('mailferry schedule explain --help'). Empty: the schedule that holds otherwise."`
 	TimeZone *string  `placeholder:"ZONE" group:"policy" help:"Time zone of schedules, as Europe/Berlin. Empty: the one that holds otherwise."`
 }
 
@@ -101,6 +102,12 @@ func (c *ScheduleExplainCmd) Run(ctx context.Context, env *Env) error {
 	if least := interval(res.GetMinInterval()); least != "" {
 		_, _ = fmt.Fprintf(env.Stdout, "no more often than every %s, by a rule of its %s\n", least, map[bool]string{true: "domain", false: "installation"}[res.GetMinIntervalOf() == "domain"])
 	}
+	if now := interval(res.GetAdaptiveInterval()); now != "" {
+		_, _ = fmt.Fprintf(env.Stdout, "now every %s: %s\n", now, quiet(res.GetQuietRuns()))
+	}
+	if until := instant(res.GetBoostedUntil()); until != "" {
+		_, _ = fmt.Fprintf(env.Stdout, "boosted until %s: its owner waits for a message\n", until)
+	}
 	if why := res.GetHeldBack(); why != "" {
 		_, _ = fmt.Fprintf(env.Stdout, "held back: %s\n", oneLine(why))
 	}
@@ -114,4 +121,12 @@ func (c *ScheduleExplainCmd) Run(ctx context.Context, env *Env) error {
 	}
 	t.Render()
 	return nil
+}
+
+// quiet says by what an adaptive schedule goes.
+func quiet(runs int32) string {
+	if runs == 0 {
+		return "the last scheduled run found mail, or none has ended since the account was edited"
+	}
+	return fmt.Sprintf("the last %s found nothing", count(int64(runs), "scheduled run"))
 }

@@ -60,6 +60,9 @@ const (
 	// AccountServiceExplainScheduleProcedure is the fully-qualified name of the AccountService's
 	// ExplainSchedule RPC.
 	AccountServiceExplainScheduleProcedure = "/mailferry.v1.AccountService/ExplainSchedule"
+	// AccountServiceBoostAccountProcedure is the fully-qualified name of the AccountService's
+	// BoostAccount RPC.
+	AccountServiceBoostAccountProcedure = "/mailferry.v1.AccountService/BoostAccount"
 	// AccountServiceStartConsentProcedure is the fully-qualified name of the AccountService's
 	// StartConsent RPC.
 	AccountServiceStartConsentProcedure = "/mailferry.v1.AccountService/StartConsent"
@@ -117,6 +120,10 @@ type AccountServiceClient interface {
 	TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error)
 	// ExplainSchedule answers when an account is run next, and by which rule.
 	ExplainSchedule(context.Context, *v1.ExplainScheduleRequest) (*v1.ExplainScheduleResponse, error)
+	// BoostAccount is for an owner who waits for a message, a login code for instance: the account is run at once, and every
+	// minute for a while, where the least intervals of its domain and of the settings allow. It ends by itself. Boosts count as triggers of
+	// the domain.
+	BoostAccount(context.Context, *v1.BoostAccountRequest) (*v1.BoostAccountResponse, error)
 	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
 	// the last one that it is given. Who does not wait may hang up after the first.
 	StartConsent(context.Context, *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error)
@@ -180,6 +187,12 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		boostAccount: connect.NewClient[v1.BoostAccountRequest, v1.BoostAccountResponse](
+			httpClient,
+			baseURL+AccountServiceBoostAccountProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("BoostAccount")),
+			connect.WithClientOptions(opts...),
+		),
 		startConsent: connect.NewClient[v1.StartConsentRequest, v1.StartConsentResponse](
 			httpClient,
 			baseURL+AccountServiceStartConsentProcedure,
@@ -204,6 +217,7 @@ type accountServiceClient struct {
 	deleteAccount   *connect.Client[v1.DeleteAccountRequest, v1.DeleteAccountResponse]
 	testAccount     *connect.Client[v1.TestAccountRequest, v1.TestAccountResponse]
 	explainSchedule *connect.Client[v1.ExplainScheduleRequest, v1.ExplainScheduleResponse]
+	boostAccount    *connect.Client[v1.BoostAccountRequest, v1.BoostAccountResponse]
 	startConsent    *connect.Client[v1.StartConsentRequest, v1.StartConsentResponse]
 	resetIndex      *connect.Client[v1.ResetIndexRequest, v1.ResetIndexResponse]
 }
@@ -271,6 +285,15 @@ func (c *accountServiceClient) ExplainSchedule(ctx context.Context, req *v1.Expl
 	return nil, err
 }
 
+// BoostAccount calls mailferry.v1.AccountService.BoostAccount.
+func (c *accountServiceClient) BoostAccount(ctx context.Context, req *v1.BoostAccountRequest) (*v1.BoostAccountResponse, error) {
+	response, err := c.boostAccount.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // StartConsent calls mailferry.v1.AccountService.StartConsent.
 func (c *accountServiceClient) StartConsent(ctx context.Context, req *v1.StartConsentRequest) (*connect.ServerStreamForClient[v1.StartConsentResponse], error) {
 	return c.startConsent.CallServerStream(ctx, connect.NewRequest(req))
@@ -297,6 +320,10 @@ type AccountServiceHandler interface {
 	TestAccount(context.Context, *v1.TestAccountRequest) (*v1.TestAccountResponse, error)
 	// ExplainSchedule answers when an account is run next, and by which rule.
 	ExplainSchedule(context.Context, *v1.ExplainScheduleRequest) (*v1.ExplainScheduleResponse, error)
+	// BoostAccount is for an owner who waits for a message, a login code for instance: the account is run at once, and every
+	// minute for a while, where the least intervals of its domain and of the settings allow. It ends by itself. Boosts count as triggers of
+	// the domain.
+	BoostAccount(context.Context, *v1.BoostAccountRequest) (*v1.BoostAccountResponse, error)
 	// StartConsent asks the owner of an account for consent at its OAuth 2.0 provider: the first answer says where,
 	// the last one that it is given. Who does not wait may hang up after the first.
 	StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error
@@ -356,6 +383,12 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	accountServiceBoostAccountHandler := connect.NewUnaryHandlerSimple(
+		AccountServiceBoostAccountProcedure,
+		svc.BoostAccount,
+		connect.WithSchema(accountServiceMethods.ByName("BoostAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
 	accountServiceStartConsentHandler := connect.NewServerStreamHandlerSimple(
 		AccountServiceStartConsentProcedure,
 		svc.StartConsent,
@@ -384,6 +417,8 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 			accountServiceTestAccountHandler.ServeHTTP(w, r)
 		case AccountServiceExplainScheduleProcedure:
 			accountServiceExplainScheduleHandler.ServeHTTP(w, r)
+		case AccountServiceBoostAccountProcedure:
+			accountServiceBoostAccountHandler.ServeHTTP(w, r)
 		case AccountServiceStartConsentProcedure:
 			accountServiceStartConsentHandler.ServeHTTP(w, r)
 		case AccountServiceResetIndexProcedure:
@@ -423,6 +458,10 @@ func (UnimplementedAccountServiceHandler) TestAccount(context.Context, *v1.TestA
 
 func (UnimplementedAccountServiceHandler) ExplainSchedule(context.Context, *v1.ExplainScheduleRequest) (*v1.ExplainScheduleResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.ExplainSchedule is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) BoostAccount(context.Context, *v1.BoostAccountRequest) (*v1.BoostAccountResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.BoostAccount is not implemented"))
 }
 
 func (UnimplementedAccountServiceHandler) StartConsent(context.Context, *v1.StartConsentRequest, *connect.ServerStream[v1.StartConsentResponse]) error {
