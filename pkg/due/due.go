@@ -95,25 +95,51 @@ func (x *Index) Put(ctx context.Context, e Entry, next time.Time) error {
 	return x.PutAll(ctx, []Planned{{e, next}})
 }
 
-// PutAll is Put of many, in one round trip.
+const (
+	// maxPut is the most accounts that a script is given: it hands as many to a command as Lua's stack can hold.
+	maxPut = 1000
+	// putArgs are the arguments of each.
+	putArgs = 8
+)
+
+// PutAll is Put of many, in one round trip for each thousand of a shard. Of an account that is there twice the newer one
+// holds.
 func (x *Index) PutAll(ctx context.Context, all []Planned) error {
-	args := map[int][]any{}
-	for _, e := range all {
-		active, text := 0, ""
-		if e.Active {
-			active = 1
+	newest := make(map[string]int, len(all))
+	for i, e := range all {
+		if was, ok := newest[e.UID]; !ok || all[was].Revision <= e.Revision {
+			newest[e.UID] = i
 		}
-		if len(e.Schedule.Entries) > 0 {
-			text = e.Schedule.Zone + ";" + strings.Join(e.Schedule.Entries, ";")
+	}
+	args, errs := make(map[int][]any, Shards), []error(nil)
+	put := func(args map[int][]any) {
+		for _, c := range x.onEach(ctx, x.put, args) {
+			errs = append(errs, c.Err())
+		}
+	}
+	for i, e := range all {
+		if newest[e.UID] != i {
+			continue
 		}
 		s := ShardOf(e.UID)
-		args[s] = append(args[s], e.UID, e.Revision, active, int64(e.Interval/time.Second), e.Domain, e.Name, millis(e.Next), text)
+		if args[s] = appendPut(args[s], e); len(args[s]) == maxPut*putArgs {
+			put(map[int][]any{s: args[s]})
+			args[s] = nil
+		}
 	}
-	var errs []error
-	for _, c := range x.onEach(ctx, x.put, args) {
-		errs = append(errs, c.Err())
-	}
+	put(args)
 	return fault.Wrap(fault.Internal, "due put", errors.Join(errs...))
+}
+
+func appendPut(args []any, e Planned) []any {
+	active, text := 0, ""
+	if e.Active {
+		active = 1
+	}
+	if len(e.Schedule.Entries) > 0 {
+		text = e.Schedule.Zone + ";" + strings.Join(e.Schedule.Entries, ";")
+	}
+	return append(args, e.UID, e.Revision, active, int64(e.Interval/time.Second), e.Domain, e.Name, millis(e.Next), text)
 }
 
 // Remove forgets a deleted account.

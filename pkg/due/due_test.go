@@ -345,3 +345,46 @@ func TestSchedules(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPutAll puts more than a script is given, one account of them twice.
+func TestPutAll(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	x := due.New(testenv.NewRedis(t).Client)
+	soon := time.Now().Add(time.Minute).Truncate(time.Millisecond)
+	var uids []string // of one shard
+	for i := 0; len(uids) < 2500; i++ {
+		if uid := fmt.Sprint("u", i); due.ShardOf(uid) == 7 {
+			uids = append(uids, uid)
+		}
+	}
+	var all []due.Planned
+	for _, uid := range uids {
+		all = append(all, due.Planned{Entry: entry(uid, 1), Next: soon})
+	}
+	newer, off := entry(uids[0], 2), entry(uids[1], 1)
+	off.Active, off.Schedule.Entries = false, []string{"every 5m"}
+	all[1].Entry = off
+	all = append([]due.Planned{{Entry: newer, Next: soon.Add(time.Hour)}}, all...)
+	for range 2 {
+		if err := x.PutAll(ctx, all); err != nil {
+			t.Fatal(err)
+		}
+		for i, uid := range uids {
+			want := soon
+			switch i {
+			case 0:
+				want = soon.Add(time.Hour)
+			case 1:
+				want = time.Time{}
+			}
+			if _, at, err := x.Get(ctx, uid); err != nil || !at.Equal(want) {
+				t.Fatalf("%s is due at %v, %v; want %v", uid, at, err, want)
+			}
+		}
+		n, err := x.Count(ctx, []int{7})
+		if err != nil || n[due.OK] != len(uids)-1 || n[due.Suspended] != 1 {
+			t.Fatalf("%v, %v", n, err)
+		}
+	}
+}

@@ -38,8 +38,8 @@ func TestPlannersShareTheShards(t *testing.T) {
 	long := time.Hour
 	join := func(name string, hold time.Duration, place, of int) {
 		t.Helper()
-		if p, n, err := x.Join(ctx, name, hold); err != nil || p != place || n != of {
-			t.Fatalf("%s is %d of %d, %v; want %d of %d", name, p, n, err, place, of)
+		if p, err := x.Join(ctx, name, hold); err != nil || p.Place != place || p.Of != of {
+			t.Fatalf("%s is %d of %d, %v; want %d of %d", name, p.Place, p.Of, err, place, of)
 		}
 	}
 	holds := func(name string, hold time.Duration, shards []int, want int) {
@@ -74,6 +74,29 @@ func TestPlannersShareTheShards(t *testing.T) {
 	}
 	join("c", long, 0, 1)
 	holds("c", long, due.Share(0, 1), 64)
+}
+
+// TestWaiting names the shards in which something is due.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	r := testenv.NewRedis(t)
+	x := due.New(r.Client)
+	at := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	now, later := entry("now", 1), entry("later", 1)
+	if err := x.PutAll(ctx, []due.Planned{{Entry: now, Next: at}, {Entry: later, Next: at.Add(time.Millisecond)}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.Waiting(ctx, due.Share(0, 1), at); !slices.Equal(got, []int{due.ShardOf("now")}) {
+		t.Errorf("%v", got)
+	}
+	if got := x.Waiting(ctx, due.Share(0, 1), at.Add(-time.Millisecond)); len(got) != 0 {
+		t.Errorf("%v before it is due", got)
+	}
+	r.Stop()
+	if got := x.Waiting(ctx, []int{3, 5}, at); !slices.Equal(got, []int{3, 5}) { // who does not answer is asked
+		t.Errorf("%v of a server that is down", got)
+	}
 }
 
 // TestTheLongestDueComesFirst claims a backlog a few at a time.

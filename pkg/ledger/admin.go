@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,31 +38,44 @@ type Enrolment struct {
 // EnrollAll enrolls or withdraws many accounts in one round trip.
 func (l *Ledger) EnrollAll(ctx context.Context, all []Enrolment) error {
 	const op = "ledger enroll"
-	script, cmds := l.scripts["enroll"], make([]*redis.Cmd, len(all))
-	args := func(e Enrolment) []any {
-		active := 0
-		if e.Active {
-			active = 1
-		}
-		return []any{l.offset.Load(), l.cfg.KeyID, e.Account, active}
-	}
-	p := l.rdb.Pipeline()
-	for i, e := range all {
+	for _, e := range all {
 		if err := names(op, e.Slot, e.Account); err != nil {
 			return err
 		}
-		cmds[i] = script.EvalSha(ctx, p, e.Slot.workerKeys(e.Account, false), args(e)...)
+	}
+	together := maxBatch
+	if _, ok := l.rdb.(*redis.ClusterClient); ok { // a script stays in one slot there
+		together = 1
+	}
+	script, p := l.scripts["enroll"], l.rdb.Pipeline()
+	batches := slices.Collect(slices.Chunk(all, together))
+	cmds := make([]*redis.Cmd, len(batches))
+	for i, some := range batches {
+		keys, args := enroll(some)
+		cmds[i] = script.EvalSha(ctx, p, keys, args...)
 	}
 	_, _ = p.Exec(ctx) // each says how it went
 	var errs []error
-	for i, e := range all {
+	for i, some := range batches {
 		if redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
-			cmds[i] = script.Eval(ctx, l.rdb, e.Slot.workerKeys(e.Account, false), args(e)...)
+			keys, args := enroll(some)
+			cmds[i] = script.Run(ctx, l.rdb, keys, args...)
 		}
 		_, err := answered(ctx, op, l.cfg.KeyID, cmds[i])
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func enroll(some []Enrolment) (keys []string, args []any) {
+	for _, e := range some {
+		active := 0
+		if e.Active {
+			active = 1
+		}
+		keys, args = append(keys, e.Slot.key(e.Account+":meta"), e.Slot.accountsKey()), append(args, e.Account, active)
+	}
+	return keys, args
 }
 
 // Reset starts a new epoch: what was collected, skipped, parked and deferred is forgotten, and a run that

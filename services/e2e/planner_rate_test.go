@@ -53,6 +53,7 @@ func TestPlannerRate(t *testing.T) {
 	empty := h.redisMemory()
 
 	drained := h.drain()
+	redis := h.redisSeconds()
 	start = time.Now()
 	p = h.onePlanner()
 	testenv.Eventually(t, 30*time.Minute, "the due index is filled", func() bool {
@@ -60,6 +61,8 @@ func TestPlannerRate(t *testing.T) {
 		return err == nil && !c.At.IsZero()
 	})
 	figure("rebuild", time.Since(start).Seconds(), "s")
+	figure("rebuild_cpu", processorTime(t, p.cmd.Process.Pid), "s")
+	figure("rebuild_redis_cpu", h.redisSeconds()-redis, "s")
 	figure("redis_planning", h.dueMemory()/float64(n), "bytes/account")
 	figure("redis_all", (h.redisMemory()-empty)/float64(n), "bytes/account")
 
@@ -151,12 +154,20 @@ func (h *house) skip(n int) {
 	}
 }
 
-func (h *house) redisMemory() float64 {
-	text, err := h.redis.Client.Info(context.Background(), "memory").Result()
+func (h *house) redisMemory() float64 { return h.redisInfo("memory", "used_memory:") }
+
+// redisSeconds is what Redis has used of processors, without what it does beside its work.
+func (h *house) redisSeconds() float64 {
+	return h.redisInfo("cpu", "used_cpu_user_main_thread:") + h.redisInfo("cpu", "used_cpu_sys_main_thread:")
+}
+
+func (h *house) redisInfo(section, field string) float64 {
+	h.t.Helper()
+	text, err := h.redis.Client.Info(context.Background(), section).Result()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(text, "used_memory:")
+	_, rest, _ := strings.Cut(text, field)
 	v, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 	if err != nil {
 		h.t.Fatal(err)

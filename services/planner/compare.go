@@ -5,9 +5,11 @@ import (
 	"errors"
 	"hash/fnv"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/directory"
@@ -49,7 +51,7 @@ func (p *Planner) compareIfWanted(ctx context.Context) error {
 	if ok, err := p.due.Compare(ctx, p.cfg.Name, p.cfg.Lease); !ok || err != nil {
 		return err
 	}
-	c := comparison{p: p, start: start, fill: last.At.IsZero(), known: make([]uint64, 0, 1024)}
+	c := comparison{p: p, start: start, fill: last.At.IsZero()}
 	if err := c.run(ctx); err != nil {
 		return err
 	}
@@ -66,30 +68,22 @@ type comparison struct {
 	start time.Time
 	// fill says that there is nothing to look at: Redis has lost it.
 	fill bool
-	// known are hashes of the uids of the directory, and seen how many accounts it has.
-	known          []uint64
-	seen           int
-	lacking, extra int
+	// known are hashes of the uids of the directory, unless it is a fill; seen is how many accounts it has.
+	known   []uint64
+	seen    int
+	lacking atomic.Int64
+	extra   int
 }
 
-// comparePage is how many accounts are compared at a time.
-const comparePage = 500
+const (
+	// comparePage is how many accounts are compared at a time, and comparePages how many times that at once: the directory
+	// is read while Redis is written.
+	comparePage  = 2000
+	comparePages = 3
+)
 
 func (c *comparison) run(ctx context.Context) error {
-	page := make([]account.Account, 0, comparePage)
-	for a, err := range c.p.dir.Accounts(ctx, "") {
-		if err != nil {
-			return err
-		}
-		if page = append(page, a); len(page) < comparePage {
-			continue
-		}
-		if err := c.take(ctx, page); err != nil {
-			return err
-		}
-		page = page[:0]
-	}
-	if err := c.take(ctx, page); err != nil || c.fill {
+	if err := c.pages(ctx); err != nil || c.fill {
 		return err
 	}
 	slices.Sort(c.known)
@@ -101,25 +95,47 @@ func (c *comparison) run(ctx context.Context) error {
 	return nil
 }
 
-// take puts those accounts of a page that the index lacks.
-func (c *comparison) take(ctx context.Context, page []account.Account) error {
-	c.seen += len(page)
-	for _, a := range page {
-		c.known = append(c.known, hashOf(a.UID))
-	}
-	err := c.p.put(ctx, page, time.Now(), func(ctx context.Context, all []due.Planned) ([]due.Planned, error) {
-		if c.fill {
-			return all, nil
+// pages takes all accounts of the directory.
+func (c *comparison) pages(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(comparePages)
+	page := make([]account.Account, 0, comparePage)
+	for a, err := range c.p.dir.Scan(ctx) {
+		if err != nil {
+			return errors.Join(err, g.Wait())
 		}
-		lacking, err := c.p.due.Lacking(ctx, all)
-		c.lacking += len(lacking)
-		c.p.drifted.WithLabelValues("lacking").Add(float64(len(lacking)))
-		return lacking, err
-	})
-	if err != nil {
-		return err
+		if page = append(page, a); len(page) < comparePage {
+			continue
+		}
+		if err := c.take(ctx, g, page); err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		page = make([]account.Account, 0, comparePage)
 	}
+	return errors.Join(c.take(ctx, g, page), g.Wait())
+}
+
+// take puts those accounts of a page that the index lacks, when there is room for one more page.
+func (c *comparison) take(ctx context.Context, g *errgroup.Group, page []account.Account) error {
+	c.seen += len(page)
+	if !c.fill {
+		for _, a := range page {
+			c.known = append(c.known, hashOf(a.UID))
+		}
+	}
+	g.Go(func() error { return c.p.put(ctx, page, time.Now(), c.choose) })
 	return c.pace(ctx)
+}
+
+// choose chooses those that the index lacks.
+func (c *comparison) choose(ctx context.Context, all []due.Planned) ([]due.Planned, error) {
+	if c.fill {
+		return all, nil
+	}
+	lacking, err := c.p.due.Lacking(ctx, all)
+	c.lacking.Add(int64(len(lacking)))
+	c.p.drifted.WithLabelValues("lacking").Add(float64(len(lacking)))
+	return lacking, err
 }
 
 // leftOver removes the entries of a shard that the directory has no account of.
@@ -165,12 +181,13 @@ func (c *comparison) pace(ctx context.Context) error {
 }
 
 func (c *comparison) report() {
+	lacking := int(c.lacking.Load())
 	fields := []zap.Field{zap.Int("accounts", c.seen), zap.Duration("took", time.Since(c.start))}
 	switch {
 	case c.fill:
 		c.p.log.Info("due index filled from the directory", fields...)
-	case c.lacking+c.extra > 0:
-		c.p.log.Warn("the due index differed from the directory and was repaired", append(fields, zap.Int("lacking", c.lacking), zap.Int("left_over", c.extra))...)
+	case lacking+c.extra > 0:
+		c.p.log.Warn("the due index differed from the directory and was repaired", append(fields, zap.Int("lacking", lacking), zap.Int("left_over", c.extra))...)
 	default:
 		c.p.log.Debug("the due index is as the directory", fields...)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,13 +20,12 @@ func (p *Planner) emitLoop(ctx context.Context) error {
 	defer tick.Stop()
 	defer p.leave(ctx)
 	may := allowance{rate: float64(p.cfg.Rate) / due.Shards, last: time.Now()}
-	var held []int
+	held := map[int]time.Time{}
 	for {
-		now, err := p.emit(ctx, held, min(may.take(time.Now()), p.cfg.Batch))
-		if err != nil && ctx.Err() == nil {
+		if err := p.emit(ctx, held, min(may.take(time.Now()), p.cfg.Batch)); err != nil && ctx.Err() == nil {
 			p.log.Warn("emit", zap.Error(err))
 		}
-		held = now
+		now := slices.Sorted(maps.Keys(held))
 		p.shards.Store(&now)
 		p.held.Set(float64(len(held)))
 		select {
@@ -64,35 +64,62 @@ func (a *allowance) take(now time.Time) int {
 	return n
 }
 
-// emit claims what is due, publishes its jobs and commits the next due times, in this order. It answers which shards this
-// planner holds; held are those of the turn before.
-func (p *Planner) emit(ctx context.Context, held []int, most int) ([]int, error) {
+// emit claims what is due, publishes its jobs and commits the next due times, in this order. held are the shards that this
+// planner holds, and when each was asked last; it brings them up to date.
+func (p *Planner) emit(ctx context.Context, held map[int]time.Time, most int) error {
 	// The shards of a planner that died are free, and it is not counted any more, before the lease ends.
 	start, hold := time.Now(), max(p.cfg.Lease-2*p.cfg.Tick, p.cfg.Lease/2)
-	place, of, err := p.due.Join(ctx, p.cfg.Name, hold)
+	turn, err := p.due.Join(ctx, p.cfg.Name, hold)
 	if err != nil {
-		return held, err
+		return err
 	}
-	mine := due.Share(place, of)
-	if over := slices.DeleteFunc(slices.Clone(held), func(s int) bool { return slices.Contains(mine, s) }); len(over) > 0 {
+	mine := due.Share(turn.Place, turn.Of)
+	if over := slices.DeleteFunc(slices.Collect(maps.Keys(held)), func(s int) bool { return slices.Contains(mine, s) }); len(over) > 0 {
 		if err := p.due.LetGo(ctx, p.cfg.Name, over); err != nil {
-			return held, err
+			return err
 		}
+		remove(held, over)
 	}
-	claims, held, err := p.due.Claim(ctx, due.Turn{Planner: p.cfg.Name, Shards: mine, Limit: most, Lease: p.cfg.Lease, Hold: hold})
+	asked := p.asked(ctx, held, mine, start, turn.Now)
+	claims, got, err := p.due.Claim(ctx, due.Turn{Planner: p.cfg.Name, Shards: asked, Limit: most, Lease: p.cfg.Lease, Hold: hold})
 	if err != nil {
 		p.log.Warn("some shards are not asked", zap.Error(err))
 	}
+	remove(held, asked)
+	for _, s := range got {
+		held[s] = start
+	}
 	if len(claims) == 0 {
-		return held, nil
+		return nil
 	}
 	if claims, err = p.hours(ctx, claims, time.Now()); err != nil || len(claims) == 0 {
-		return held, err
+		return err
 	}
 	// Who is stopped and goes on when the claims are another's emits nothing.
 	trusted, cancel := context.WithDeadline(ctx, start.Add(p.cfg.Lease-p.cfg.Lease/6))
 	defer cancel()
-	return held, p.publish(trusted, ctx, claims)
+	return p.publish(trusted, ctx, claims)
+}
+
+// asked returns the shards that are asked this time: those in which something is due, so that one in which there is nothing
+// costs next to nothing, and those that this planner does not hold yet, or not for long any more. now is the time of Redis;
+// the clocks of a cluster's servers may differ by a tick.
+func (p *Planner) asked(ctx context.Context, held map[int]time.Time, mine []int, start, now time.Time) []int {
+	var ask, rest []int
+	for _, s := range mine {
+		if at, ok := held[s]; ok && start.Sub(at) < p.cfg.Lease/6 {
+			rest = append(rest, s)
+		} else {
+			ask = append(ask, s)
+		}
+	}
+	return append(ask, p.due.Waiting(ctx, rest, now.Add(p.cfg.Tick))...)
+}
+
+func remove(held map[int]time.Time, shards []int) {
+	for _, s := range shards {
+		delete(held, s)
+	}
 }
 
 // publish publishes the jobs of claims and commits these. Those whose jobs the queue did not take are due as they were.
