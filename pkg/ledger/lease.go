@@ -138,11 +138,11 @@ func (l *Ledger) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	case "BUSY":
 		return Taken{Verdict: Busy, Wait: time.Duration(number(reply, 1)) * time.Millisecond}, nil
 	}
-	lease.Epoch = text(reply, 1)
+	lease.Epoch = text(reply, 2)
 	lease.extend(attempt, l.cfg.DeliveryLease)
 	// A blob that cannot be read is none: the message is then handed over to everybody.
 	lease.route, lease.served, _ = parseBlob(text(reply, 4))
-	return Taken{Verdict: Deliver, Lease: lease, Attempts: int(number(reply, 2)), Poison: number(reply, 3) == 1,
+	return Taken{Verdict: Deliver, Lease: lease, Attempts: int(number(reply, 1)), Poison: number(reply, 3) == 1,
 		Adopted: req.Epoch != lease.Epoch, Route: lease.route, Served: slices.Clone(lease.served)}, nil
 }
 

@@ -31,7 +31,7 @@ var mutants = []mutant{
 	{"a commit that is not written", "", "  if #puts > 0 then redis.call('HSET', ix.tail, unpack(puts)) end\n", ""},
 	{"a lease that is not written", "", "end\nif #new > 0 then redis.call('HSET', KEYS[6], unpack(new)) end\nreturn out", "end\nreturn out"},
 	{"a fold that loses the tail", "", "    redis.call('HSET', ix.index, b, (redis.call('HGET', ix.index, b) or '') .. s)\n", ""},
-	{"a fold that loses a set", "", "insert(s, p, e.uid)\n", "s\n"},
+	{"a fold that loses a set", "", "insert(s, p, e.uid, list[to].uid)\n", "s\n"},
 	{"a deleting key that is never forgotten", "", "F = function(raw, kind) if kind == 'x' then leave(raw) end end", "F = function() end"},
 	{"a reset that keeps the index", "", "redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[8], KEYS[11])\n", ""},
 	{"a move that leaves no signpost", "", "redis.call('HSET', KEYS[1], 'moved', ARGV[3], 'move', ARGV[4], 'came', had[2] or '')", ""},

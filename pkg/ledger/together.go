@@ -113,10 +113,8 @@ func (t *together) send(ctx context.Context, at line, batch []*call) {
 			c.err = err
 		case text(reply, 0) != "OK": // of the account, so of all
 			c.reply = reply
-		case len(list(reply, 1+i)) == 0:
-			c.err = fault.Errorf(fault.Internal, "ledger "+t.name, "the script answered %d of %d messages", len(reply)-1, len(batch))
 		default:
-			c.reply = list(reply, 1+i)
+			c.reply, c.err = t.answer(reply, i, len(batch))
 		}
 		close(c.turn)
 	}
@@ -125,6 +123,22 @@ func (t *together) send(ctx context.Context, at line, batch []*call) {
 	} else {
 		t.next(at)
 	}
+}
+
+// answer is that of the script for one of its messages. A number alone is an OK with it, and with what the script says of
+// all at the end.
+func (t *together) answer(reply []any, i, of int) ([]any, error) {
+	if len(reply) > of {
+		switch one := reply[1+i].(type) {
+		case int64:
+			return append([]any{"OK", one}, reply[1+of:]...), nil
+		case []any:
+			if len(one) > 0 {
+				return one, nil
+			}
+		}
+	}
+	return nil, fault.Errorf(fault.Internal, "ledger "+t.name, "the script answered %d of %d messages", len(reply)-1, of)
 }
 
 // next hands those that wait to the first of them, or forgets the line.

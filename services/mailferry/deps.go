@@ -60,7 +60,7 @@ type backends struct {
 }
 
 // gather lets the messages of a large mailbox share scripts; one message of an account waits for nothing.
-const gather = 4 * time.Millisecond
+const gather = 8 * time.Millisecond
 
 // openDeps connects, and opens every room. What it opened is closed at the end of the process.
 func openDeps(ctx context.Context, p *process, b backends, rooms roomFlags) (*deps, error) {

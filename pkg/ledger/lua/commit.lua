@@ -25,7 +25,7 @@ local function commit(token, raw, epoch, folded, listed)
     return 0
   end
   if text then
-    local m = parse(text)
+    local m = not string.find(text, token, 1, true) and parse(text) -- a token is random: where it stands, the mark is its own
     if m and m.epoch == ix.epoch and m.by ~= token and other(m, listed) then return 0 end
     unmark(raw)
     put(ix, raw, value(folded))
@@ -68,7 +68,7 @@ local out = {'OK'}
 for i = 4, #ARGV, 6 do
   local wrote = commit(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
   if wrote == 1 then keep(ARGV[i + 5], ARGV[i + 3]) end
-  out[#out + 1] = {'OK', wrote}
+  out[#out + 1] = wrote
 end
 if #ended > 0 then redis.call('HDEL', KEYS[6], unpack(ended)) end
 flush(ix)

@@ -1,5 +1,6 @@
 --@ use clock account uidset index mark
--- ARGV: 3 lease ms 4 most takes, then for each message: lease token, raw, size, listed
+-- ARGV: 3 lease ms 4 most takes, then for each message: lease token, raw, size, listed. The answers are followed by the
+-- epoch; most are the number of takes alone.
 local shut = closed()
 if shut then return shut end
 if not ix.epoch then return {'NO-EPOCH'} end
@@ -27,10 +28,13 @@ local function take(token, raw, size, listed)
   new[#new + 1] = raw
   new[#new + 1] = marks[raw]
   if kind == 'd' then redis.call('HDEL', KEYS[5], raw) end
-  return {'OK', m.epoch, m.takes, m.takes > tonumber(ARGV[4]) and 1 or 0, m.blob}
+  local poison = m.takes > tonumber(ARGV[4])
+  if m.blob == '' and not poison then return m.takes end
+  return {'OK', m.takes, ix.epoch, poison and 1 or 0, m.blob}
 end
 
 local out = {'OK'}
 for i = 5, #ARGV, 4 do out[#out + 1] = take(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
+out[#out + 1] = ix.epoch
 if #new > 0 then redis.call('HSET', KEYS[6], unpack(new)) end
 return out

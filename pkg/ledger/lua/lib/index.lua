@@ -17,10 +17,13 @@ local function save(ix)
 end
 
 -- power returns the largest power of two that is not above n.
+local powered, largest = 0, 0
 local function power(n)
-  local m = 1
-  while m * 2 <= n do m = m * 2 end
-  return m
+  if n ~= powered then
+    powered, largest = n, 1
+    while largest * 2 <= n do largest = largest * 2 end
+  end
+  return largest
 end
 
 -- bucket is linear hashing: of n buckets, those from power(n) on were split off.
@@ -147,6 +150,11 @@ local function lookup(ix, raw)
   end
 end
 
+-- follows says whether b has the UID behind that of a, in the same set.
+local function follows(a, b)
+  return b and a.set == b.set and a.uid + 1 == b.uid
+end
+
 -- fold_sets puts IMAP entries into their sets; those of another UIDVALIDITY are dropped. A set that is
 -- not there yet is opened with the greatest UIDVALIDITY.
 local function fold_sets(ix, list)
@@ -155,7 +163,14 @@ local function fold_sets(ix, list)
   for box, validity in pairs(top) do
     if not read(ix, 'c' .. box) then begin_set(ix, 'c' .. box, validity) end
   end
-  for _, e in ipairs(list) do
+  table.sort(list, function(a, b)
+    if a.set == b.set then return a.uid < b.uid end
+    return a.set < b.set
+  end)
+  local from = 1
+  while from <= #list do
+    local e, to = list[from], from -- up to what follows without a gap
+    while follows(list[to], list[to + 1]) do to = to + 1 end
     if set(ix, 'c' .. e.box, e.validity) then
       local field = e.color .. e.box
       local s, p = set(ix, field, e.validity)
@@ -163,9 +178,10 @@ local function fold_sets(ix, list)
         s = string.format('%.0f;', e.validity)
         p = #s + 1
       end
-      ix.read[field] = insert(s, p, e.uid)
+      ix.read[field] = insert(s, p, e.uid, list[to].uid)
       changed[field] = true
     end
+    from = to + 1
   end
   for field in pairs(changed) do redis.call('HSET', ix.sets, field, ix.read[field]) end
 end
@@ -184,7 +200,7 @@ local function fold(ix)
       if color(v) == 's' then ix.skipped = ix.skipped + 1 end
     else
       local validity, uid = struct.unpack('>I4I4', raw, 5)
-      list[#list + 1] = {box = string.sub(raw, 1, 4), validity = validity, uid = uid, color = color(v)}
+      list[#list + 1] = {box = string.sub(raw, 1, 4), validity = validity, uid = uid, color = color(v), set = color(v) .. string.sub(raw, 1, 8)}
     end
   end
   for b, s in pairs(add) do

@@ -9,7 +9,7 @@ local function parse(m)
 end
 
 local function format(m)
-  return string.format('%s %s %s %.0f %.0f %s %.0f\n', m.epoch, m.size, m.listed, m.attempts, m.takes, m.by, m.till)
+  return string.format('%s %s %s %d %d %s %d\n', m.epoch, m.size, m.listed, m.attempts, m.takes, m.by, m.till)
     .. m.blob
 end
 

@@ -42,14 +42,14 @@ local function text(lo, hi)
   return string.format('%.0f:%.0f', lo, hi)
 end
 
--- insert returns s with uid in it.
-local function insert(s, p, uid)
-  local at = locate(s, p, uid)
-  local before, lo, hi, after = string.sub(s, 1, p - 1), uid, uid, p
+-- insert returns s with the UIDs from lo to hi in it.
+local function insert(s, p, lo, hi)
+  local at = locate(s, p, lo)
+  local before, after = string.sub(s, 1, p - 1), p
   if at then
     local l, h, last = range(s, at)
-    if uid <= h then return s end
-    if uid == h + 1 then
+    if hi <= h then return s end
+    if lo <= h + 1 then
       before, lo = string.sub(s, 1, at - 1), l
     else
       before = string.sub(s, 1, last) .. ','
@@ -57,7 +57,10 @@ local function insert(s, p, uid)
     after = last + 2
   end
   local l, h, last = range(s, after)
-  if l == uid + 1 then hi, after = h, last + 2 end
+  while l and l <= hi + 1 do
+    hi, after = math.max(hi, h), last + 2
+    l, h, last = range(s, after)
+  end
   local rest = string.sub(s, after)
   if rest ~= '' then rest = ',' .. rest end
   return before .. text(lo, hi) .. rest
