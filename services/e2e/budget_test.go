@@ -24,15 +24,19 @@ type counter struct {
 	open, most int
 	logins     map[string]int
 	times      []time.Time
+	who        []string             // of each of times
+	dialed     map[string]time.Time // when the last session of each user began
 }
 
-func newCounter(t testing.TB, hold time.Duration) *counter {
+func newCounter(t testing.TB, hold time.Duration) *counter { return newCounterAt(t, "127.0.0.1", hold) }
+
+func newCounterAt(t testing.TB, address string, hold time.Duration) *counter {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &counter{port: l.Addr().(*net.TCPAddr).Port, hold: hold, logins: map[string]int{}}
+	c := &counter{port: l.Addr().(*net.TCPAddr).Port, hold: hold, logins: map[string]int{}, dialed: map[string]time.Time{}}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -51,6 +55,7 @@ func newCounter(t testing.TB, hold time.Duration) *counter {
 }
 
 func (c *counter) serve(conn net.Conn) {
+	dialed := time.Now()
 	c.mu.Lock()
 	c.open++
 	c.most = max(c.most, c.open)
@@ -69,7 +74,8 @@ func (c *counter) serve(conn net.Conn) {
 		case "USER":
 			c.mu.Lock()
 			c.logins[arg]++
-			c.times = append(c.times, time.Now())
+			c.dialed[arg] = dialed
+			c.times, c.who = append(c.times, time.Now()), append(c.who, arg)
 			c.mu.Unlock()
 			say("+OK")
 		case "CAPA":
