@@ -21,7 +21,7 @@ func Loop(a account.Account, header []byte) error {
 			received++
 		case bytes.EqualFold(name, []byte("X-Mailferry")) && ours(unfold(value), a.UID):
 			return fault.Errorf(fault.Policy, "loop", "the message was collected for this account before and came back to its remote mailbox: "+
-				"does its destination forward there?")
+				"forward to another address or mailbox (account edit --forward-to), or end the forwarding there that leads back")
 		}
 	}
 	if received > maxReceived {

@@ -102,6 +102,9 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 	if err := a.Validate(); err != nil {
 		return errInvalid(err)
 	}
+	if err := s.refuseOwn(ctx, a); err != nil {
+		return err
+	}
 	tells := a.ClientAddress != "" && a.ClientAddress != account.ClientOff && len(a.Recipients.ReceivedBy) == 0
 	dates := a.Date == account.DateReceived && len(a.Recipients.ReceivedBy) == 0
 	if a.TLS != account.Disable && !a.TLSAllowInvalid && !a.ForwardsToMailbox() && !tells && !dates {

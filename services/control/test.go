@@ -56,6 +56,11 @@ func (s *Service) TestAccount(ctx context.Context, req *mailferryv1.TestAccountR
 	if err != nil {
 		return nil, testError(what, err)
 	}
+	warnings, err := s.ownWarnings(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	report.Warnings = append(report.Warnings, warnings...)
 	if len(notes) == 0 && report.GetFault() != nil { // what its owner has to do at the provider may be the reason
 		notes = notesOf(a)
 	}
