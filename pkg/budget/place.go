@@ -12,12 +12,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Limit bounds what the fleet does at a remote host, or at all hosts of a provider. A zero bounds nothing.
+// Limit bounds what the fleet does at a remote host, at all hosts of a provider, or for a domain (whose runs are the
+// sessions, and whose jobs the logins). A zero bounds nothing.
 type Limit struct {
 	// Name of the host or the provider, and of the address that sessions come from where that is chosen.
 	Name string
 	// Address is where the session goes, host:port, and by which proxy: only those who go there, too, are kept from it
-	// where it does not answer. Else an account with a wrong port would shut out everybody at its host.
+	// where it does not answer; "" for a domain. Else an account with a wrong port would shut out everybody at its host.
 	Address string
 	// Sessions at a time, and LoginsPerMinute: at most two above it in any minute, when sessions come in a burst.
 	Sessions, LoginsPerMinute int
@@ -33,6 +34,9 @@ type Full struct {
 }
 
 func (e *Full) Error() string {
+	if e.Limit.Address == "" {
+		return fmt.Sprintf("%s has all the runs that it may have (at a time %d, a minute %d)", fault.Clean(e.Limit.Name), e.Limit.Sessions, e.Limit.LoginsPerMinute)
+	}
 	return fmt.Sprintf("the budget of %s is used up (sessions %d, logins a minute %d), or it does not answer", fault.Clean(e.Limit.Name), e.Limit.Sessions, e.Limit.LoginsPerMinute)
 }
 
@@ -59,9 +63,9 @@ var failedLua string
 
 var enter, keep, leave, failed = redis.NewScript(enterLua), redis.NewScript(keepLua), redis.NewScript(leaveLua), redis.NewScript(failedLua)
 
-func (l Limit) keys() (sessions, line, hash, breaker string) {
+func (l Limit) keys() (sessions, line, hash, breaker, domains string) {
 	tag := "mf:budget:{" + l.Name + "}:"
-	return tag + "sessions", tag + "line", tag + "state", tag + "breaker:" + l.Address
+	return tag + "sessions", tag + "line", tag + "state", tag + "breaker:" + l.Address, tag + "domains"
 }
 
 // Place is the place of one session. It is held until Leave.
@@ -76,16 +80,26 @@ type Place struct {
 	once  sync.Once
 }
 
-// Enter takes a place for a session of the account who, or returns a [*Full] with the time to come again: then it
-// is its turn, and whoever asks meanwhile waits behind it. Those in a hurry pass the line, not the limits. Where
-// the limit bounds nothing the place is nil, which is fine to leave.
-func (b *Budget) Enter(ctx context.Context, l Limit, who string, hurry bool) (*Place, error) {
+// Visitor is who wants a place.
+type Visitor struct {
+	Account string
+	// Domain of the account: those in line take turns.
+	Domain string
+	// Hurry passes the line, not the limits.
+	Hurry bool
+}
+
+// Enter takes a place for a session, or returns a [*Full] with the time to come again: then it is the visitor's turn,
+// and others of its domain who ask meanwhile wait behind it. Where the limit bounds nothing the place is nil, which is
+// fine to leave.
+func (b *Budget) Enter(ctx context.Context, l Limit, who Visitor) (*Place, error) {
 	if l.None() {
 		return nil, nil //nolint:nilnil // nothing is held, and nothing is wrong
 	}
 	p := &Place{b: b, limit: l, id: rand.Text(), since: time.Now(), done: make(chan struct{})}
-	sessions, line, hash, breaker := l.keys()
-	reply, err := enter.Run(ctx, b.rdb, []string{sessions, line, hash, breaker}, p.id, who, life.Milliseconds(), l.Sessions, l.LoginsPerMinute, hurry, longest).Int64Slice()
+	sessions, line, hash, breaker, domains := l.keys()
+	reply, err := enter.Run(ctx, b.rdb, []string{sessions, line, hash, breaker, domains},
+		p.id, who.Account, life.Milliseconds(), l.Sessions, l.LoginsPerMinute, who.Hurry, longest, who.Domain).Int64Slice()
 	if err != nil || len(reply) != 2 {
 		return nil, fault.Wrap(fault.Unavailable, "budget", err)
 	}
@@ -102,7 +116,7 @@ func (b *Budget) Enter(ctx context.Context, l Limit, who string, hurry bool) (*P
 // keep holds the place until it is left. Where Redis does not answer it may be given away: better one session too many
 // than none.
 func (p *Place) keep() {
-	sessions, _, _, _ := p.limit.keys()
+	sessions, _, _, _, _ := p.limit.keys()
 	tick := time.NewTicker(life / 3)
 	defer tick.Stop()
 	for {
@@ -123,7 +137,7 @@ func (p *Place) Dialed(ctx context.Context, ok bool) {
 	if p == nil || ok && p.fails == 0 {
 		return
 	}
-	_, _, _, breaker := p.limit.keys()
+	_, _, _, breaker, _ := p.limit.keys()
 	if ok {
 		_ = p.b.rdb.HDel(ctx, breaker, "fails", "shut").Err()
 		return
@@ -144,7 +158,7 @@ func (p *Place) Leave() {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), life/6)
 		defer cancel()
-		sessions, _, hash, _ := p.limit.keys()
+		sessions, _, hash, _, _ := p.limit.keys()
 		_ = leave.Run(ctx, p.b.rdb, []string{sessions, hash}, p.id, time.Since(p.since).Milliseconds()).Err() // else it lapses
 	})
 }

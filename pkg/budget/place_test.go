@@ -24,7 +24,7 @@ func full(t *testing.T, err error) *budget.Full {
 
 func TestNothingIsBoundedByNothing(t *testing.T) {
 	t.Parallel()
-	p, err := budget.New(nil).Enter(t.Context(), budget.Limit{Name: "h"}, "a", false)
+	p, err := budget.New(nil).Enter(t.Context(), budget.Limit{Name: "h"}, budget.Visitor{Account: "a"})
 	if err != nil || p != nil {
 		t.Errorf("%v %v", p, err)
 	}
@@ -37,36 +37,36 @@ func TestAPlaceIsForWhoeverWaitedFirst(t *testing.T) {
 	r := testenv.NewRedis(t)
 	b, other := budget.New(r.Client), budget.New(r.Client)
 	l := budget.Limit{Name: "provider", Sessions: 1}
-	p, err := b.Enter(t.Context(), l, "a", false)
+	p, err := b.Enter(t.Context(), l, budget.Visitor{Account: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = other.Enter(t.Context(), l, "b", false)
+	_, err = other.Enter(t.Context(), l, budget.Visitor{Account: "b"})
 	first := full(t, err)
-	_, err = b.Enter(t.Context(), l, "c", false)
+	_, err = b.Enter(t.Context(), l, budget.Visitor{Account: "c"})
 	second := full(t, err)
 	if first == nil || second == nil || first.Wait >= second.Wait {
 		t.Fatalf("%v, then %v", first, second)
 	}
 	p.Leave()
 	p.Leave() // once only
-	if _, err := b.Enter(t.Context(), l, "d", false); full(t, err) == nil {
+	if _, err := b.Enter(t.Context(), l, budget.Visitor{Account: "d"}); full(t, err) == nil {
 		t.Error("who came last is first")
 	}
 	var q *budget.Place
 	testenv.Eventually(t, 30*time.Second, "the first of the line has its turn", func() bool {
-		q, err = other.Enter(t.Context(), l, "b", false)
+		q, err = other.Enter(t.Context(), l, budget.Visitor{Account: "b"})
 		return full(t, err) == nil
 	})
-	if _, err := b.Enter(t.Context(), l, "e", true); full(t, err) == nil {
+	if _, err := b.Enter(t.Context(), l, budget.Visitor{Account: "e", Hurry: true}); full(t, err) == nil {
 		t.Error("a hurry passes the limit")
 	}
 	q.Leave()
-	if q, err = b.Enter(t.Context(), l, "e", true); full(t, err) != nil {
+	if q, err = b.Enter(t.Context(), l, budget.Visitor{Account: "e", Hurry: true}); full(t, err) != nil {
 		t.Error("a hurry does not pass the line")
 	}
 	q.Leave()
-	if q, err = b.Enter(t.Context(), budget.Limit{Name: "elsewhere", Sessions: 1}, "a", false); full(t, err) != nil {
+	if q, err = b.Enter(t.Context(), budget.Limit{Name: "elsewhere", Sessions: 1}, budget.Visitor{Account: "a"}); full(t, err) != nil {
 		t.Error("one host stands for another")
 	}
 	q.Leave()
@@ -85,7 +85,7 @@ func TestLimitsHold(t *testing.T) {
 		b := budget.New(r.Client)
 		wg.Go(func() {
 			for granted.Load() < wanted && t.Context().Err() == nil {
-				p, err := b.Enter(t.Context(), l, fmt.Sprint("account", i), false)
+				p, err := b.Enter(t.Context(), l, budget.Visitor{Account: fmt.Sprint("account", i)})
 				if f := full(t, err); f != nil {
 					time.Sleep(f.Wait)
 					continue
@@ -117,36 +117,59 @@ func TestAHostThatFailsIsLeftAlone(t *testing.T) {
 	b := budget.New(r.Client)
 	l := budget.Limit{Name: "host", Address: "host:993", Sessions: 100}
 	for range 20 {
-		p, err := b.Enter(t.Context(), l, "a", true)
+		p, err := b.Enter(t.Context(), l, budget.Visitor{Account: "a", Hurry: true})
 		if full(t, err) != nil {
 			t.Fatal(err)
 		}
 		p.Dialed(t.Context(), false)
 		p.Leave()
 	}
-	_, err := b.Enter(t.Context(), l, "a", true)
+	_, err := b.Enter(t.Context(), l, budget.Visitor{Account: "a", Hurry: true})
 	if f := full(t, err); f == nil || f.Wait > 5*time.Second {
 		t.Fatalf("%v", err)
 	}
-	if _, err := b.Enter(t.Context(), budget.Limit{Name: "other", Sessions: 1}, "a", true); full(t, err) != nil {
+	if _, err := b.Enter(t.Context(), budget.Limit{Name: "other", Sessions: 1}, budget.Visitor{Account: "a", Hurry: true}); full(t, err) != nil {
 		t.Error("another host is shut as well")
 	}
-	if _, err := b.Enter(t.Context(), budget.Limit{Name: "host", Address: "host:995", Sessions: 100}, "a", true); full(t, err) != nil {
+	if _, err := b.Enter(t.Context(), budget.Limit{Name: "host", Address: "host:995", Sessions: 100}, budget.Visitor{Account: "a", Hurry: true}); full(t, err) != nil {
 		t.Error("another port of the host is shut as well")
 	}
 	var probe *budget.Place
 	testenv.Eventually(t, time.Minute, "one may try", func() bool {
-		probe, err = b.Enter(t.Context(), l, "a", true)
+		probe, err = b.Enter(t.Context(), l, budget.Visitor{Account: "a", Hurry: true})
 		return full(t, err) == nil
 	})
-	if _, err := b.Enter(t.Context(), l, "b", true); full(t, err) == nil {
+	if _, err := b.Enter(t.Context(), l, budget.Visitor{Account: "b", Hurry: true}); full(t, err) == nil {
 		t.Error("two may try")
 	}
 	probe.Dialed(t.Context(), true)
 	probe.Leave()
-	p, err := b.Enter(t.Context(), l, "b", true)
+	p, err := b.Enter(t.Context(), l, budget.Visitor{Account: "b", Hurry: true})
 	if full(t, err) != nil {
 		t.Errorf("it is back: %v", err)
 	}
 	p.Leave()
+}
+
+// TestDomainsInLineTakeTurns has one domain with 300 accounts in line, and another with one.
+func TestDomainsInLineTakeTurns(t *testing.T) {
+	t.Parallel()
+	r := testenv.NewRedis(t)
+	b := budget.New(r.Client)
+	l := budget.Limit{Name: "provider", Address: "provider:993", LoginsPerMinute: 60}
+	var last time.Duration
+	for i := range 300 {
+		_, err := b.Enter(t.Context(), l, budget.Visitor{Account: fmt.Sprint("large", i), Domain: "large.example"})
+		if f := full(t, err); f != nil {
+			last = f.Wait
+		}
+	}
+	_, err := b.Enter(t.Context(), l, budget.Visitor{Account: "small", Domain: "small.example"})
+	f := full(t, err)
+	if f == nil || last < 4*time.Minute || f.Wait > 30*time.Second {
+		t.Errorf("the last of the large domain comes after %v, the first of the small one: %v", last, err)
+		if f != nil {
+			t.Error(f.Wait)
+		}
+	}
 }

@@ -45,6 +45,10 @@ type Domain struct {
 	Schedule schedule.Text
 	// MinInterval is the least time between two scheduled runs of an account, 0 for that of the settings.
 	MinInterval time.Duration
+	// Weight is how many slots its runs have, next to the weights of other domains, when slots are short; 0 counts as 1.
+	Weight int
+	// Caps of its own.
+	Caps Caps
 	// Revision of the record, not part of it.
 	Revision uint64
 }
@@ -104,6 +108,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		EgressProxyUsername: dom.ProxyLogin.Username, SealedEgressProxyPassword: []byte(dom.ProxyLogin.Sealed),
 		WebhookUrl: dom.WebhookURL, SealedWebhookSecret: []byte(dom.SealedWebhookSecret), NotifyAdmin: dom.NotifyAdmin,
 		Schedule: account.ScheduleProto(dom.Schedule), MinInterval: minProto(dom.MinInterval),
+		Weight: int32(dom.Weight), MaxRuns: int32(dom.Caps.Runs), MaxJobsPerMinute: int32(dom.Caps.JobsPerMinute), MaxBytesPerDay: dom.Caps.BytesPerDay, MaxAccounts: int32(dom.Caps.Accounts),
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)
@@ -160,6 +165,7 @@ func readDomain(e entry) (Domain, error) {
 		Notify:       Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()},
 		Schedule:     account.ScheduleFromProto(p.GetSchedule()),
 		MinInterval:  max(0, p.GetMinInterval().AsDuration()),
-		Revision:     e.revision,
+		Weight:       int(p.GetWeight()), Caps: CapsFromProto(&p),
+		Revision: e.revision,
 	}, nil
 }

@@ -38,6 +38,8 @@ type Settings struct {
 	Schedule schedule.Text
 	// MinInterval is the least time between two scheduled runs of an account, 0 for none.
 	MinInterval time.Duration
+	// Caps of each domain that says nothing of its own.
+	Caps Caps
 	// Revision of the record, not part of it; 0 if none was ever written.
 	Revision uint64
 }
@@ -90,6 +92,7 @@ func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 		MailboxDestinationUsername: s.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(s.MailboxLogin.Sealed),
 		WebhookUrl: s.WebhookURL, SealedWebhookSecret: []byte(s.SealedWebhookSecret), NotifyAdmin: s.NotifyAdmin,
 		Schedule: account.ScheduleProto(s.Schedule), MinInterval: minProto(s.MinInterval),
+		MaxRuns: int32(s.Caps.Runs), MaxJobsPerMinute: int32(s.Caps.JobsPerMinute), MaxBytesPerDay: s.Caps.BytesPerDay, MaxAccounts: int32(s.Caps.Accounts),
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)
@@ -132,6 +135,7 @@ func readSettings(e *entry) (Settings, error) {
 	s.Notify = Notify{p.GetWebhookUrl(), string(p.GetSealedWebhookSecret()), p.GetNotifyAdmin()}
 	s.Schedule = account.ScheduleFromProto(p.GetSchedule())
 	s.MinInterval = max(0, p.GetMinInterval().AsDuration())
+	s.Caps = CapsFromProto(&p)
 	s.NoRemoteDeletion = p.RemoteDeletion != nil && !p.GetRemoteDeletion()
 	s.POP3Locking, s.Destination, s.RequireTLS = p.GetPop3Locking(), p.GetDestination(), p.GetRequireTls()
 	return s, nil

@@ -76,6 +76,9 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 	if err := passwordOf(a, req.GetPassword()); err != nil {
 		return nil, err
 	}
+	if err := s.roomFor(ctx, a); err != nil {
+		return nil, err
+	}
 	slot, err := slotOf(a)
 	if err != nil {
 		return nil, err
@@ -135,6 +138,36 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 	case a.TLSAllowInvalid && !d.AllowInvalidTLS:
 		return errField("tls_allow_invalid", "%s does not permit it ('mailferry domain edit %s --allow-invalid-tls'); "+
 			"pin the certificate's key or give its CA instead", a.Domain, a.Domain)
+	}
+	return nil
+}
+
+// roomFor refuses an account of a domain that has as many as it may. Those that come at the same moment may all find room.
+func (s *Service) roomFor(ctx context.Context, a account.Account) error {
+	set, err := s.Directory.Settings(ctx)
+	if err != nil {
+		return asError("settings", err)
+	}
+	d, err := s.Directory.Domain(ctx, a.Domain)
+	if err != nil && !errors.Is(err, directory.ErrNotFound) {
+		return asError("domain "+a.Domain, err)
+	}
+	most := d.Caps.Or(set.Caps).Accounts
+	if most == 0 {
+		return nil
+	}
+	n := 0
+	for there, err := range s.Directory.Accounts(ctx, a.Domain) {
+		if err != nil {
+			return asError("domain "+a.Domain, err)
+		}
+		if there.Name == a.Name {
+			return nil // that it exists already says more
+		}
+		if n++; n >= most {
+			return refusal(connect.CodeResourceExhausted, fault.Policy, "remove one that is not needed any more, or raise it with 'mailferry domain edit "+a.Domain+" --max-accounts N'",
+				"domain %s has all the accounts that it may have: %d", a.Domain, most)
+		}
 	}
 	return nil
 }

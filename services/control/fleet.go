@@ -106,6 +106,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		Schedule:            account.ScheduleProto(d.Schedule),
 		MinInterval:         minInterval(d.MinInterval),
 		EgressProxyUsername: d.ProxyLogin.Username,
+		Weight:              int32(d.Weight), MaxRuns: int32(d.Caps.Runs), MaxJobsPerMinute: int32(d.Caps.JobsPerMinute), MaxBytesPerDay: d.Caps.BytesPerDay, MaxAccounts: int32(d.Caps.Accounts),
 	}
 }
 
@@ -160,8 +161,9 @@ func (s *Service) PutDomain(ctx context.Context, req *mailferryv1.PutDomainReque
 		EgressPorts: account.Ports(req.GetDomain().GetEgressPorts()), EgressProxy: req.GetDomain().GetEgressProxy(), EgressSource: req.GetDomain().GetEgressSource(),
 		MailboxDestination: strings.TrimSpace(req.GetDomain().GetMailboxDestination()), Postmaster: strings.TrimSpace(req.GetDomain().GetPostmaster()),
 		Schedule: account.ScheduleFromProto(req.GetDomain().GetSchedule()), MinInterval: req.GetDomain().GetMinInterval().AsDuration(),
+		Weight: int(req.GetDomain().GetWeight()), Caps: directory.CapsFromProto(req.GetDomain()),
 	}
-	if err := errors.Join(account.ValidateSchedule(d.Schedule), account.ValidateMinInterval(d.MinInterval)); err != nil {
+	if err := errors.Join(account.ValidateSchedule(d.Schedule), account.ValidateMinInterval(d.MinInterval), d.ValidateCaps()); err != nil {
 		return nil, asField(err)
 	}
 	if err := checkEgress(d); err != nil {
@@ -255,6 +257,7 @@ func protoSettings(s directory.Settings) *mailferryv1.Settings {
 		DestinationUsername: s.Login.Username, MailboxDestinationUsername: s.MailboxLogin.Username,
 		WebhookUrl: s.WebhookURL, NotifyAdmin: s.NotifyAdmin,
 		Schedule: account.ScheduleProto(s.Schedule), MinInterval: minInterval(s.MinInterval),
+		MaxRuns: int32(s.Caps.Runs), MaxJobsPerMinute: int32(s.Caps.JobsPerMinute), MaxBytesPerDay: s.Caps.BytesPerDay, MaxAccounts: int32(s.Caps.Accounts),
 	}
 }
 
@@ -283,7 +286,7 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 	if err := account.Budgets(req.GetBudgets()).Validate(); err != nil {
 		return nil, asField(err)
 	}
-	if err := account.ValidateSchedule(account.ScheduleFromProto(req.GetSchedule())); err != nil {
+	if err := errors.Join(account.ValidateSchedule(account.ScheduleFromProto(req.GetSchedule())), directory.CapsFromProto(req).Validate(0)); err != nil {
 		return nil, asField(err)
 	}
 	set, err := s.Directory.UpdateSettings(ctx, func(set *directory.Settings) error {
@@ -318,6 +321,7 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		if req.Budgets != nil {
 			set.Budgets = account.Budgets(req.GetBudgets())
 		}
+		setCaps(&set.Caps, req)
 		if req.GetInterval() != nil {
 			set.Interval = req.GetInterval().AsDuration()
 		}
@@ -337,4 +341,20 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		return nil, asError("settings", err)
 	}
 	return &mailferryv1.PutSettingsResponse{Settings: protoSettings(set)}, nil
+}
+
+func setCaps(c *directory.Caps, req *mailferryv1.PutSettingsRequest) {
+	want := directory.CapsFromProto(req)
+	if req.MaxRuns != nil {
+		c.Runs = want.Runs
+	}
+	if req.MaxJobsPerMinute != nil {
+		c.JobsPerMinute = want.JobsPerMinute
+	}
+	if req.MaxBytesPerDay != nil {
+		c.BytesPerDay = want.BytesPerDay
+	}
+	if req.MaxAccounts != nil {
+		c.Accounts = want.Accounts
+	}
 }

@@ -10,6 +10,7 @@ type metrics struct {
 	sessions prometheus.Gauge
 	watchers prometheus.Gauge
 	full     prometheus.Counter
+	heldBack *prometheus.CounterVec
 	// watchEnds counts the ends of watches.
 	watchEnds *prometheus.CounterVec
 }
@@ -30,6 +31,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		full: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mailferry_worker_full_total", Help: "Sessions that found no place at their remote host: the account stands in line.",
 		}),
+		heldBack: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mailferry_worker_held_back_total", Help: "Jobs that come again later, by reason: share: slots are short and the domain has its share; cap: runs or jobs a minute of the domain.",
+		}, []string{"reason"}),
 		watchers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mailferry_worker_watchers", Help: "Remote sessions that wait for messages now (push).",
 		}),
@@ -37,6 +41,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "mailferry_worker_watch_ends_total", Help: "Ends of such sessions, by reason: news (a push job follows), wanted, changed, over, drained, session, lock.",
 		}, []string{"reason"}),
 	}
-	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions, m.full, m.watchers, m.watchEnds)
+	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions, m.full, m.heldBack, m.watchers, m.watchEnds)
 	return m
 }

@@ -29,7 +29,7 @@ func (w *Worker) within(a account.Account, d directory.Domain, dial dialFunc, hu
 		return dial
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		place, err := w.Budget.Enter(ctx, l, a.UID, hurry)
+		place, err := w.Budget.Enter(ctx, l, budget.Visitor{Account: a.UID, Domain: a.Domain, Hurry: hurry})
 		var full *budget.Full
 		if errors.As(err, &full) {
 			w.metrics.full.Inc()
@@ -92,7 +92,7 @@ func (r *run) standInLine(ctx context.Context, full *budget.Full, err error) (ag
 	defer cancel()
 	now := time.Now()
 	at := now.Add(full.Wait)
-	r.log.Debug("no place at the remote host", zap.String("budget", full.Limit.Name), zap.Time("again", at))
+	r.log.Debug("no place", zap.String("budget", full.Limit.Name), zap.Time("again", at))
 	if r.claim.Trigger == queue.Manual {
 		r.release(ctx, fault.None)
 		return false, &postponed{delay: min(max(full.Wait, time.Second), time.Minute), cause: err}

@@ -21,10 +21,11 @@ import (
 // The order of a run. Nothing here may change places without reading docs/architecture.md first:
 // the promise rests on it.
 //
+//  0. Share: where slots are short and the domain has its share of them, the job comes again later.
 //  1. Job: load the account at the job's revision or newer. Gone or inactive: settle.
 //  2. Lock: take the lock of the remote mailbox and open the index in the same step. Held by a run of
 //     this account: coalesced. Held for another account: come back soon.
-//  3. Session: take a place at the remote host (none: stand in line, and go), connect, secure, sign in, list.
+//  3. Session: take a place under the caps of the domain and at the remote host (none: stand in line, and go), connect, secure, sign in, list.
 //  4. What is new: listed, less what the index, the marks and TRANSIT know.
 //  5. Fetch: mark, fetch, publish, in windows. (From here delivery works at the same time: it hands
 //     over, commits the key to the index and sends the receipt.)
@@ -89,6 +90,11 @@ func (w *Worker) handle(ctx context.Context, c *queue.Claim) {
 		w.bury(ctx, log, c, fault.New(fault.Internal, "job", c.Err))
 		return
 	}
+	leave, ok := w.share(ctx, log, c)
+	if !ok {
+		return
+	}
+	defer leave()
 	again := true
 	for turn := 0; again && turn < 2; turn++ { // a trigger that came while the run went on is repeated once
 		r := &run{w: w, claim: c, log: log, show: newProgress(w.Queue, c.Job), alarmed: turn == 0 && c.Trigger == queue.Push}
@@ -152,6 +158,11 @@ func (r *run) underLock(ctx context.Context) error {
 	if err := r.paused(); err != nil {
 		return err
 	}
+	place, err := r.capped(ctx)
+	if err != nil {
+		return err
+	}
+	defer place.Leave()
 	if err := r.open(ctx); err != nil { // 3
 		return err
 	}

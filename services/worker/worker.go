@@ -129,6 +129,7 @@ type Worker struct {
 	draining chan struct{}
 	drain    sync.Once
 	policies *policies
+	shares   *budget.Shares
 }
 
 // New returns a worker that has claimed nothing yet.
@@ -143,7 +144,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims, draining: make(chan struct{}), policies: newPolicies(d.Directory),
-		watchers: newWatchers(cfg.PushSessions, cfg.PushPerHost)}
+		shares: budget.NewShares(cfg.Slots - cfg.Reserved), watchers: newWatchers(cfg.PushSessions, cfg.PushPerHost)}
 	w.settings.Store(&s)
 	return w, nil
 }

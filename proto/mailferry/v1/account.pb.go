@@ -1542,8 +1542,16 @@ type Domain struct {
 	// How egress_proxy is signed in to (RFC 1929); the password is never set in an answer of the control API.
 	EgressProxyUsername       string `protobuf:"bytes,43,opt,name=egress_proxy_username,json=egressProxyUsername,proto3" json:"egress_proxy_username,omitempty"`
 	SealedEgressProxyPassword []byte `protobuf:"bytes,44,opt,name=sealed_egress_proxy_password,json=sealedEgressProxyPassword,proto3" json:"sealed_egress_proxy_password,omitempty"`
-	unknownFields             protoimpl.UnknownFields
-	sizeCache                 protoimpl.SizeCache
+	// How many slots its runs have, next to the weights of other domains, when slots are short. 0: 1.
+	Weight int32 `protobuf:"varint,60,opt,name=weight,proto3" json:"weight,omitempty"`
+	// What its accounts may do over the whole fleet: runs at a time, runs that begin in a minute, octets fetched in a day
+	// (UTC), and how many accounts there may be. 0: as the settings say; -1: not bounded, whatever these say.
+	MaxRuns          int32 `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
+	MaxJobsPerMinute int32 `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3" json:"max_jobs_per_minute,omitempty"`
+	MaxBytesPerDay   int64 `protobuf:"varint,63,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3" json:"max_bytes_per_day,omitempty"`
+	MaxAccounts      int32 `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3" json:"max_accounts,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Domain) Reset() {
@@ -1758,6 +1766,41 @@ func (x *Domain) GetSealedEgressProxyPassword() []byte {
 	return nil
 }
 
+func (x *Domain) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Domain) GetMaxRuns() int32 {
+	if x != nil {
+		return x.MaxRuns
+	}
+	return 0
+}
+
+func (x *Domain) GetMaxJobsPerMinute() int32 {
+	if x != nil {
+		return x.MaxJobsPerMinute
+	}
+	return 0
+}
+
+func (x *Domain) GetMaxBytesPerDay() int64 {
+	if x != nil {
+		return x.MaxBytesPerDay
+	}
+	return 0
+}
+
+func (x *Domain) GetMaxAccounts() int32 {
+	if x != nil {
+		return x.MaxAccounts
+	}
+	return 0
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1792,9 +1835,14 @@ type Settings struct {
 	MinInterval *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
 	// What the fleet may do at remote hosts: NAME=SESSIONS/LOGINS between commas, of a host, a provider or * the sessions at a
 	// time and the logins a minute.
-	Budgets       string `protobuf:"bytes,56,opt,name=budgets,proto3" json:"budgets,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Budgets string `protobuf:"bytes,56,opt,name=budgets,proto3" json:"budgets,omitempty"`
+	// Of each domain that says nothing of its own; see Domain. 0: not bounded.
+	MaxRuns          int32 `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
+	MaxJobsPerMinute int32 `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3" json:"max_jobs_per_minute,omitempty"`
+	MaxBytesPerDay   int64 `protobuf:"varint,63,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3" json:"max_bytes_per_day,omitempty"`
+	MaxAccounts      int32 `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3" json:"max_accounts,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -1958,6 +2006,34 @@ func (x *Settings) GetBudgets() string {
 		return x.Budgets
 	}
 	return ""
+}
+
+func (x *Settings) GetMaxRuns() int32 {
+	if x != nil {
+		return x.MaxRuns
+	}
+	return 0
+}
+
+func (x *Settings) GetMaxJobsPerMinute() int32 {
+	if x != nil {
+		return x.MaxJobsPerMinute
+	}
+	return 0
+}
+
+func (x *Settings) GetMaxBytesPerDay() int64 {
+	if x != nil {
+		return x.MaxBytesPerDay
+	}
+	return 0
+}
+
+func (x *Settings) GetMaxAccounts() int32 {
+	if x != nil {
+		return x.MaxAccounts
+	}
+	return 0
 }
 
 // Collection records durably that an account has collected, and under which epoch of its UID index,
@@ -2145,7 +2221,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
 	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
-	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\x9f\t\n" +
+	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xcf\n" +
+	"\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -2178,7 +2255,12 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
 	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x122\n" +
 	"\x15egress_proxy_username\x18+ \x01(\tR\x13egressProxyUsername\x12?\n" +
-	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\"\x81\a\n" +
+	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\x12\x16\n" +
+	"\x06weight\x18< \x01(\x05R\x06weight\x12\x19\n" +
+	"\bmax_runs\x18= \x01(\x05R\amaxRuns\x12-\n" +
+	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12)\n" +
+	"\x11max_bytes_per_day\x18? \x01(\x03R\x0emaxBytesPerDay\x12!\n" +
+	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccounts\"\x99\b\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -2203,7 +2285,11 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\fnotify_admin\x18* \x01(\tR\vnotifyAdmin\x122\n" +
 	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
 	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12\x18\n" +
-	"\abudgets\x188 \x01(\tR\abudgetsB\x12\n" +
+	"\abudgets\x188 \x01(\tR\abudgets\x12\x19\n" +
+	"\bmax_runs\x18= \x01(\x05R\amaxRuns\x12-\n" +
+	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12)\n" +
+	"\x11max_bytes_per_day\x18? \x01(\x03R\x0emaxBytesPerDay\x12!\n" +
+	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccountsB\x12\n" +
 	"\x10_remote_deletion\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +

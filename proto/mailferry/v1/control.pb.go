@@ -2320,10 +2320,14 @@ type PutSettingsRequest struct {
 	// Set without entries: no schedule but the interval.
 	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// Zero: no least interval.
-	MinInterval   *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
-	Budgets       *string              `protobuf:"bytes,56,opt,name=budgets,proto3,oneof" json:"budgets,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MinInterval      *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
+	Budgets          *string              `protobuf:"bytes,56,opt,name=budgets,proto3,oneof" json:"budgets,omitempty"`
+	MaxRuns          *int32               `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3,oneof" json:"max_runs,omitempty"`
+	MaxJobsPerMinute *int32               `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3,oneof" json:"max_jobs_per_minute,omitempty"`
+	MaxBytesPerDay   *int64               `protobuf:"varint,63,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3,oneof" json:"max_bytes_per_day,omitempty"`
+	MaxAccounts      *int32               `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3,oneof" json:"max_accounts,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PutSettingsRequest) Reset() {
@@ -2480,6 +2484,34 @@ func (x *PutSettingsRequest) GetBudgets() string {
 		return *x.Budgets
 	}
 	return ""
+}
+
+func (x *PutSettingsRequest) GetMaxRuns() int32 {
+	if x != nil && x.MaxRuns != nil {
+		return *x.MaxRuns
+	}
+	return 0
+}
+
+func (x *PutSettingsRequest) GetMaxJobsPerMinute() int32 {
+	if x != nil && x.MaxJobsPerMinute != nil {
+		return *x.MaxJobsPerMinute
+	}
+	return 0
+}
+
+func (x *PutSettingsRequest) GetMaxBytesPerDay() int64 {
+	if x != nil && x.MaxBytesPerDay != nil {
+		return *x.MaxBytesPerDay
+	}
+	return 0
+}
+
+func (x *PutSettingsRequest) GetMaxAccounts() int32 {
+	if x != nil && x.MaxAccounts != nil {
+		return *x.MaxAccounts
+	}
+	return 0
 }
 
 type PutSettingsResponse struct {
@@ -3556,7 +3588,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xab\t\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xa3\v\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -3581,7 +3613,11 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\fnotify_admin\x18* \x01(\tH\rR\vnotifyAdmin\x88\x01\x01\x122\n" +
 	"\bschedule\x182 \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12<\n" +
 	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12\x1d\n" +
-	"\abudgets\x188 \x01(\tH\x0eR\abudgets\x88\x01\x01B\x0e\n" +
+	"\abudgets\x188 \x01(\tH\x0eR\abudgets\x88\x01\x01\x12\x1e\n" +
+	"\bmax_runs\x18= \x01(\x05H\x0fR\amaxRuns\x88\x01\x01\x122\n" +
+	"\x13max_jobs_per_minute\x18> \x01(\x05H\x10R\x10maxJobsPerMinute\x88\x01\x01\x12.\n" +
+	"\x11max_bytes_per_day\x18? \x01(\x03H\x11R\x0emaxBytesPerDay\x88\x01\x01\x12&\n" +
+	"\fmax_accounts\x18@ \x01(\x05H\x12R\vmaxAccounts\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
@@ -3597,7 +3633,11 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x0f_webhook_secretB\x0f\n" +
 	"\r_notify_adminB\n" +
 	"\n" +
-	"\b_budgets\"I\n" +
+	"\b_budgetsB\v\n" +
+	"\t_max_runsB\x16\n" +
+	"\x14_max_jobs_per_minuteB\x14\n" +
+	"\x12_max_bytes_per_dayB\x0f\n" +
+	"\r_max_accounts\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +

@@ -52,7 +52,41 @@ type DomainPolicy struct {
 
 	Calendar    `embed:""`
 	MinInterval *time.Duration `placeholder:"DURATION" help:"None of its accounts is run by its schedule more often; one that asks for that is raised to it. 0: as the settings say."`
-	Postmaster  *string        `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
+	Weight      *int32         `placeholder:"N" help:"How many slots of the workers its runs have, next to the weights of other domains, when slots are short. 0: 1."`
+	DomainCaps  `embed:""`
+	Postmaster  *string `placeholder:"ADDRESS" help:"Who gets what every recipient refused for good, instead of 'mailferry dead list'. Empty: the global one."`
+}
+
+// DomainCaps bound what the accounts of a domain do over the whole fleet.
+type DomainCaps struct {
+	MaxRuns          *int32 `placeholder:"N" help:"Runs at a time of its accounts, over the whole fleet. 0: as the settings say; -1: not bounded."`
+	MaxJobsPerMinute *int32 `placeholder:"N" help:"Runs of its accounts that begin in a minute; at most two above it in one. 0: as the settings say; -1: not bounded."`
+	MaxAccounts      *int32 `placeholder:"N" help:"How many accounts it may have. 0: as the settings say; -1: not bounded."`
+}
+
+func (c *DomainCaps) apply(d *mailferryv1.Domain) {
+	for _, f := range []struct{ to, from *int32 }{{&d.MaxRuns, c.MaxRuns}, {&d.MaxJobsPerMinute, c.MaxJobsPerMinute}, {&d.MaxAccounts, c.MaxAccounts}} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+}
+
+// capsOf says what is capped of a domain, "" for as the settings say.
+func capsOf(d *mailferryv1.Domain) string {
+	var out []string
+	for _, f := range []struct {
+		what string
+		n    int32
+	}{{"weight", d.GetWeight()}, {"runs", d.GetMaxRuns()}, {"jobs a minute", d.GetMaxJobsPerMinute()}, {"accounts", d.GetMaxAccounts()}} {
+		switch {
+		case f.n > 0:
+			out = append(out, fmt.Sprintf("%s %d", f.what, f.n))
+		case f.n < 0:
+			out = append(out, f.what+" not bounded")
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func (p *DomainPolicy) named() bool {
@@ -77,6 +111,10 @@ func (p *DomainPolicy) apply(d *mailferryv1.Domain) {
 	if p.MinInterval != nil {
 		d.MinInterval = durationpb.New(*p.MinInterval)
 	}
+	if p.Weight != nil {
+		d.Weight = *p.Weight
+	}
+	p.DomainCaps.apply(d)
 	change(&d.EgressProxyUsername, p.EgressProxyUsername)
 	change(&d.MailboxDestination, p.MailboxDestination)
 	change(&d.Postmaster, p.Postmaster)
@@ -212,7 +250,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	t := newTable(env, table.Row{"domain", "destination", "schedule", "tls", "egress"})
+	t := newTable(env, table.Row{"domain", "destination", "schedule", "tls", "egress", "caps"})
 	for _, d := range res.GetDomains() {
 		if c.JSON {
 			if err := printJSON(env.Stdout, d); err != nil {
@@ -235,7 +273,7 @@ func (c *DomainListCmd) Run(ctx context.Context, env *Env) error {
 		if d.GetAllowInvalidTls() {
 			tls = strings.TrimPrefix(tls+", certificates may be invalid", ", ")
 		}
-		t.AppendRow(table.Row{d.GetName(), dest, cmp.Or(calendarOf(d.GetSchedule()), "(global)"), tls, egressOf(d)})
+		t.AppendRow(table.Row{d.GetName(), dest, cmp.Or(calendarOf(d.GetSchedule()), "(global)"), tls, egressOf(d), capsOf(d)})
 	}
 	switch {
 	case c.JSON:

@@ -1,0 +1,64 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mailferry/mailferry/pkg/budget"
+	"github.com/mailferry/mailferry/pkg/directory"
+	"github.com/mailferry/mailferry/pkg/fault"
+	"github.com/mailferry/mailferry/pkg/queue"
+	"go.uber.org/zap"
+)
+
+// share takes one of the slots that are parted among domains. Where it is false the domain has its share, and the job is
+// settled: the account is due again when one of its slots may be free, and till then costs none. One that was asked for by
+// hand waits in the queue.
+func (w *Worker) share(ctx context.Context, log *zap.Logger, c *queue.Claim) (leave func(), ok bool) {
+	start := time.Now()
+	d, err := w.policies.domain(ctx, c.Domain)
+	if err != nil {
+		d = directory.Domain{} // whoever needs to know more of it says so
+	}
+	ok, wait := w.shares.Enter(c.Domain, d.Weight, start)
+	if ok {
+		return func() {
+			now := time.Now()
+			w.shares.Leave(c.Domain, now.Sub(start), now)
+		}, true
+	}
+	w.metrics.heldBack.WithLabelValues("share").Inc()
+	log.Debug("the domain has its share of the slots", zap.Duration("again", wait))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if c.Trigger != queue.Manual {
+		_, err = w.Due.Move(ctx, c.AccountUID, c.Revision, time.Now().Add(wait))
+	}
+	if c.Trigger == queue.Manual || err != nil {
+		err = c.Nak(ctx, wait)
+	} else {
+		err = c.Ack(ctx)
+	}
+	if err != nil {
+		log.Warn("job is not settled and comes back", zap.Error(err))
+	}
+	return nil, false
+}
+
+// capped takes a place under the caps of the domain: a run at a time, and one that begins.
+func (r *run) capped(ctx context.Context) (*budget.Place, error) {
+	d, err := r.w.policies.domain(ctx, r.acc.Domain)
+	if err != nil {
+		return nil, err
+	}
+	caps := d.Caps.Or(r.w.settings.Load().Caps)
+	place, err := r.w.Budget.Enter(ctx, budget.Limit{Name: "domain " + d.Name, Sessions: caps.Runs, LoginsPerMinute: caps.JobsPerMinute},
+		budget.Visitor{Account: r.acc.UID, Hurry: r.claim.Trigger == queue.Manual})
+	var full *budget.Full
+	if errors.As(err, &full) {
+		r.w.metrics.heldBack.WithLabelValues("cap").Inc()
+		err = &fault.Error{Kind: fault.Throttled, Op: "domain", Err: err, Until: time.Now().Add(full.Wait)}
+	}
+	return place, err
+}
