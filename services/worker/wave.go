@@ -30,7 +30,7 @@ func (w *wave) next(most int) []candidate {
 }
 
 // more marks messages like those before, for which there is room, and returns them. With those that are under way they are
-// no more than a batch, mostly: what a run that is cut off leaves marked.
+// no more than a batch and a half, mostly: what a run that is cut off leaves marked.
 func (w *wave) more(ctx context.Context) []remote.Item {
 	for w.err == nil && w.f.refused() == nil && len(w.fresh) > 0 && !w.fresh[0].notice && w.fresh[0].seen == "" {
 		batch := w.next(max(1, w.r.w.cfg.Batch/2))

@@ -229,6 +229,7 @@ func (h *hello) session() *session {
 	s := &session{conn: h.conn, wire: h.wire, mechanism: h.mechanism}
 	s.caps, _ = h.wire.capabilities()
 	g := &guard{wire: h.wire}
+	s.guard = g
 	g.emit("* PREAUTH [CAPABILITY %s] ready\r\n", strings.Join(h.caps, " "))
 	s.client = imapclient.New(g, &imapclient.Options{
 		UnilateralDataHandler: &imapclient.UnilateralDataHandler{Fetch: s.unasked},

@@ -16,6 +16,8 @@ const (
 	// ahead is how many windows are asked for at a time: with the default of Limits.Pipeline, 2048
 	// messages under way keep the stream going over long distances.
 	ahead = 8
+	// few windows are under way when more messages are asked for.
+	few = 2
 	// maxWindow bounds the messages of a window, and with them the length of its command.
 	maxWindow = 500
 	// windowOctets bounds the listed size of a window of several messages.
@@ -221,9 +223,9 @@ func (f *fetch) start() {
 	go f.run(w)
 }
 
-// goOn plans what more returns when one window is left, so that the next one is asked for before that has come whole.
+// goOn plans what more returns when few windows are left, so that the next one is asked for before those have come whole.
 func (f *fetch) goOn() {
-	if f.more == nil || f.err != nil || len(f.queue) > 0 || f.open > 1 || f.alone {
+	if f.more == nil || f.err != nil || len(f.queue) > 0 || f.open > few || f.alone {
 		return
 	}
 	items := f.more()

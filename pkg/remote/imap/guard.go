@@ -26,6 +26,8 @@ type guard struct {
 	skip    int64  // octets of a literal to be passed over
 	drop    int64  // the rest of a response is passed over, with literals up to this size; 0: it is not
 	att     attributes
+	hold    bool   // the next command waits for the one behind it
+	held    []byte // a command that waits
 }
 
 var _ net.Conn = (*guard)(nil)
@@ -192,7 +194,7 @@ func (g *guard) untagged(l *lexer) error {
 			return nil
 		}
 		switch {
-		case word == "BYE":
+		case word == "BYE" && !g.isLeaving():
 			g.said(st.fault("imap read", fault.Unavailable, g.secrets))
 		case word == "OK" && (st.code == "CAPABILITY" || st.code == "UIDVALIDITY" || st.code == "UIDNEXT"):
 			return g.status("*", st)
@@ -274,6 +276,17 @@ func (g *guard) search(l *lexer) error {
 func (g *guard) Write(p []byte) (int, error) {
 	if err := g.failure(); err != nil {
 		return 0, err
+	}
+	if g.hold {
+		g.hold, g.held = false, append(g.held, p...)
+		return len(p), nil
+	}
+	if len(g.held) > 0 {
+		if _, err := g.conn.Write(append(g.held, p...)); err != nil {
+			return 0, err
+		}
+		g.held = nil
+		return len(p), nil
 	}
 	return g.conn.Write(p)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -252,4 +253,39 @@ func feed(t *testing.T, said []byte, p phase, readable bool) {
 	if cause := g.failure(); errors.Is(cause, errUnreadable) && readable {
 		t.Errorf("imapclient cannot read what the guard makes of %q", said)
 	}
+}
+
+// What says who we are goes out in one write with the command behind it.
+func TestHeldCommand(t *testing.T) {
+	t.Parallel()
+	var writes []string
+	d := remote.Dialer{
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return &written{canned{r: bytes.NewReader(nil)}, &writes}, nil
+		},
+	}
+	conn, err := d.Connect(context.Background(), remote.Target{Host: "x", Port: 1, TLS: account.Disable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guard{wire: newWire(conn, nil), hold: true}
+	for _, command := range []string{"T1 ID NIL\r\n", "T2 NOOP\r\n", "T3 NOOP\r\n"} {
+		if n, err := g.Write([]byte(command)); n != len(command) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if want := []string{"T1 ID NIL\r\nT2 NOOP\r\n", "T3 NOOP\r\n"}; !slices.Equal(writes, want) {
+		t.Errorf("written %q, want %q", writes, want)
+	}
+}
+
+// written keeps what is written.
+type written struct {
+	canned
+	writes *[]string
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	*w.writes = append(*w.writes, string(p))
+	return len(p), nil
 }

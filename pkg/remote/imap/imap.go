@@ -38,6 +38,7 @@ type session struct {
 	conn   *remote.Conn
 	wire   *wire
 	client *imapclient.Client
+	guard  *guard        // what the client works on
 	caps   goimap.CapSet // after login
 	// mechanism is how the session signs in.
 	mechanism sasl.Mechanism
@@ -71,6 +72,7 @@ func (s *session) Close(ctx context.Context) error {
 	s.closed.Do(func() {
 		ctx, cancel := context.WithTimeout(ctx, min(closing, s.wire.limits.Command))
 		defer cancel()
+		s.wire.leave()
 		err = s.do(ctx, "imap logout", chatter, func() error { return s.client.Logout().Wait() })
 		if err == nil {
 			_ = s.conn.Close() // TLS says goodbye too

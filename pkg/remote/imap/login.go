@@ -155,9 +155,10 @@ func (h *hello) noLogin(t remote.Target) error {
 }
 
 // identify says who we are to a server that wants to know (RFC 2971): some refuse EXAMINE without it. The
-// answer is not awaited, nothing hangs on it.
+// answer is not awaited, nothing hangs on it; it goes out with the next command.
 func (s *session) identify() {
 	if s.caps.Has(goimap.CapID) {
+		s.guard.hold = true
 		s.client.ID(&goimap.IDData{Name: "mailferry", Version: "1"})
 	}
 }

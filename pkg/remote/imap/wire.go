@@ -63,6 +63,7 @@ type wire struct {
 	since    time.Time     // we have been waiting
 	dripped  int64         // octets since the last progress
 	bye      error         // what the server gave as its reason to close
+	leaving  bool          // LOGOUT was sent: a BYE is the answer to it
 	caps     goimap.CapSet // as the server said last
 	lists    int           // of capabilities that came
 	exists   bool          // a number of messages came since the last begin
@@ -124,6 +125,19 @@ func (w *wire) answer() (phase, error) {
 		return p, w.fail(fault.Errorf(fault.Protocol, "imap read", "more answers than were asked for"))
 	}
 	return p, nil
+}
+
+// leave says that the session ends: why the server closes is known.
+func (w *wire) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leaving = true
+}
+
+func (w *wire) isLeaving() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.leaving
 }
 
 // said keeps the reason of a BYE.
