@@ -7,23 +7,19 @@ import (
 	"github.com/mailferry/mailferry/pkg/account"
 )
 
-// Caps bound what the accounts of one domain do over the whole fleet: runs at a time, runs that begin in a minute, octets
-// fetched in a day (UTC), and how many accounts there are. Of a domain 0 is what the settings say and -1 not bounded; of
+// Caps bound what the accounts of one domain do over the whole fleet: runs at a time, runs that begin in a minute, and how
+// many accounts there are. Of a domain 0 is what the settings say and -1 not bounded; of
 // the settings 0 is not bounded.
 type Caps struct {
 	Runs, JobsPerMinute, Accounts int
-	BytesPerDay                   int64
 }
 
 // Or returns the caps that hold where those of the settings are s; 0 bounds nothing.
 func (c Caps) Or(s Caps) Caps {
-	return Caps{
-		Runs: or(c.Runs, s.Runs), JobsPerMinute: or(c.JobsPerMinute, s.JobsPerMinute), Accounts: or(c.Accounts, s.Accounts),
-		BytesPerDay: or(c.BytesPerDay, s.BytesPerDay),
-	}
+	return Caps{Runs: or(c.Runs, s.Runs), JobsPerMinute: or(c.JobsPerMinute, s.JobsPerMinute), Accounts: or(c.Accounts, s.Accounts)}
 }
 
-func or[T int | int64](own, settings T) T {
+func or(own, settings int) int {
 	if own == 0 {
 		own = settings
 	}
@@ -34,15 +30,14 @@ func or[T int | int64](own, settings T) T {
 func (c Caps) Validate(least int) error {
 	for _, f := range []struct {
 		name string
-		n    int64
-		most int64
+		n    int
+		most int
 	}{
-		{"max_runs", int64(c.Runs), math.MaxInt32},
-		{"max_jobs_per_minute", int64(c.JobsPerMinute), maxJobs},
-		{"max_bytes_per_day", c.BytesPerDay, math.MaxInt64 / 2},
-		{"max_accounts", int64(c.Accounts), math.MaxInt32},
+		{"max_runs", c.Runs, math.MaxInt32},
+		{"max_jobs_per_minute", c.JobsPerMinute, maxJobs},
+		{"max_accounts", c.Accounts, math.MaxInt32},
 	} {
-		if f.n < int64(least) || f.n > f.most {
+		if f.n < least || f.n > f.most {
 			return &account.Error{Field: f.name, Reason: "want a number from 0, which is " + map[int]string{0: "none", -1: "as the settings say, or -1 for none"}[least]}
 		}
 	}
@@ -67,9 +62,8 @@ const maxJobs = 1_000_000
 func CapsFromProto(p interface {
 	GetMaxRuns() int32
 	GetMaxJobsPerMinute() int32
-	GetMaxBytesPerDay() int64
 	GetMaxAccounts() int32
 },
 ) Caps {
-	return Caps{Runs: int(p.GetMaxRuns()), JobsPerMinute: int(p.GetMaxJobsPerMinute()), Accounts: int(p.GetMaxAccounts()), BytesPerDay: p.GetMaxBytesPerDay()}
+	return Caps{Runs: int(p.GetMaxRuns()), JobsPerMinute: int(p.GetMaxJobsPerMinute()), Accounts: int(p.GetMaxAccounts())}
 }

@@ -1544,11 +1544,10 @@ type Domain struct {
 	SealedEgressProxyPassword []byte `protobuf:"bytes,44,opt,name=sealed_egress_proxy_password,json=sealedEgressProxyPassword,proto3" json:"sealed_egress_proxy_password,omitempty"`
 	// How many slots its runs have, next to the weights of other domains, when slots are short. 0: 1.
 	Weight int32 `protobuf:"varint,60,opt,name=weight,proto3" json:"weight,omitempty"`
-	// What its accounts may do over the whole fleet: runs at a time, runs that begin in a minute, octets fetched in a day
-	// (UTC), and how many accounts there may be. 0: as the settings say; -1: not bounded, whatever these say.
+	// What its accounts may do over the whole fleet: runs at a time, runs that begin in a minute, and how many accounts there
+	// may be. 0: as the settings say; -1: not bounded, whatever these say.
 	MaxRuns          int32 `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
 	MaxJobsPerMinute int32 `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3" json:"max_jobs_per_minute,omitempty"`
-	MaxBytesPerDay   int64 `protobuf:"varint,63,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3" json:"max_bytes_per_day,omitempty"`
 	MaxAccounts      int32 `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3" json:"max_accounts,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -1787,13 +1786,6 @@ func (x *Domain) GetMaxJobsPerMinute() int32 {
 	return 0
 }
 
-func (x *Domain) GetMaxBytesPerDay() int64 {
-	if x != nil {
-		return x.MaxBytesPerDay
-	}
-	return 0
-}
-
 func (x *Domain) GetMaxAccounts() int32 {
 	if x != nil {
 		return x.MaxAccounts
@@ -1839,7 +1831,6 @@ type Settings struct {
 	// Of each domain that says nothing of its own; see Domain. 0: not bounded.
 	MaxRuns          int32 `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
 	MaxJobsPerMinute int32 `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3" json:"max_jobs_per_minute,omitempty"`
-	MaxBytesPerDay   int64 `protobuf:"varint,63,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3" json:"max_bytes_per_day,omitempty"`
 	MaxAccounts      int32 `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3" json:"max_accounts,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -2018,13 +2009,6 @@ func (x *Settings) GetMaxRuns() int32 {
 func (x *Settings) GetMaxJobsPerMinute() int32 {
 	if x != nil {
 		return x.MaxJobsPerMinute
-	}
-	return 0
-}
-
-func (x *Settings) GetMaxBytesPerDay() int64 {
-	if x != nil {
-		return x.MaxBytesPerDay
 	}
 	return 0
 }
@@ -2221,7 +2205,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
 	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
-	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xcf\n" +
+	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xbd\n" +
 	"\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -2258,9 +2242,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x1csealed_egress_proxy_password\x18, \x01(\fR\x19sealedEgressProxyPassword\x12\x16\n" +
 	"\x06weight\x18< \x01(\x05R\x06weight\x12\x19\n" +
 	"\bmax_runs\x18= \x01(\x05R\amaxRuns\x12-\n" +
-	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12)\n" +
-	"\x11max_bytes_per_day\x18? \x01(\x03R\x0emaxBytesPerDay\x12!\n" +
-	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccounts\"\x99\b\n" +
+	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12!\n" +
+	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccountsJ\x04\b?\x10@R\x11max_bytes_per_day\"\x87\b\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -2287,10 +2270,9 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12\x18\n" +
 	"\abudgets\x188 \x01(\tR\abudgets\x12\x19\n" +
 	"\bmax_runs\x18= \x01(\x05R\amaxRuns\x12-\n" +
-	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12)\n" +
-	"\x11max_bytes_per_day\x18? \x01(\x03R\x0emaxBytesPerDay\x12!\n" +
+	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12!\n" +
 	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccountsB\x12\n" +
-	"\x10_remote_deletion\"\xcd\x01\n" +
+	"\x10_remote_deletionJ\x04\b?\x10@R\x11max_bytes_per_day\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x120\n" +

@@ -2324,7 +2324,6 @@ type PutSettingsRequest struct {
 	Budgets          *string              `protobuf:"bytes,56,opt,name=budgets,proto3,oneof" json:"budgets,omitempty"`
 	MaxRuns          *int32               `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3,oneof" json:"max_runs,omitempty"`
 	MaxJobsPerMinute *int32               `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3,oneof" json:"max_jobs_per_minute,omitempty"`
-	MaxBytesPerDay   *int64               `protobuf:"varint,63,opt,name=max_bytes_per_day,json=maxBytesPerDay,proto3,oneof" json:"max_bytes_per_day,omitempty"`
 	MaxAccounts      *int32               `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3,oneof" json:"max_accounts,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -2496,13 +2495,6 @@ func (x *PutSettingsRequest) GetMaxRuns() int32 {
 func (x *PutSettingsRequest) GetMaxJobsPerMinute() int32 {
 	if x != nil && x.MaxJobsPerMinute != nil {
 		return *x.MaxJobsPerMinute
-	}
-	return 0
-}
-
-func (x *PutSettingsRequest) GetMaxBytesPerDay() int64 {
-	if x != nil && x.MaxBytesPerDay != nil {
-		return *x.MaxBytesPerDay
 	}
 	return 0
 }
@@ -3588,7 +3580,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xa3\v\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xf6\n" +
+	"\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -3615,9 +3608,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\fmin_interval\x183 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12\x1d\n" +
 	"\abudgets\x188 \x01(\tH\x0eR\abudgets\x88\x01\x01\x12\x1e\n" +
 	"\bmax_runs\x18= \x01(\x05H\x0fR\amaxRuns\x88\x01\x01\x122\n" +
-	"\x13max_jobs_per_minute\x18> \x01(\x05H\x10R\x10maxJobsPerMinute\x88\x01\x01\x12.\n" +
-	"\x11max_bytes_per_day\x18? \x01(\x03H\x11R\x0emaxBytesPerDay\x88\x01\x01\x12&\n" +
-	"\fmax_accounts\x18@ \x01(\x05H\x12R\vmaxAccounts\x88\x01\x01B\x0e\n" +
+	"\x13max_jobs_per_minute\x18> \x01(\x05H\x10R\x10maxJobsPerMinute\x88\x01\x01\x12&\n" +
+	"\fmax_accounts\x18@ \x01(\x05H\x11R\vmaxAccounts\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
@@ -3635,9 +3627,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"\b_budgetsB\v\n" +
 	"\t_max_runsB\x16\n" +
-	"\x14_max_jobs_per_minuteB\x14\n" +
-	"\x12_max_bytes_per_dayB\x0f\n" +
-	"\r_max_accounts\"I\n" +
+	"\x14_max_jobs_per_minuteB\x0f\n" +
+	"\r_max_accountsJ\x04\b?\x10@R\x11max_bytes_per_day\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +
