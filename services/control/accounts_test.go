@@ -463,3 +463,25 @@ func TestAResetForgetsAndTheLossOfTheIndexIsStillSeen(t *testing.T) {
 		t.Errorf("collection %v %v, index %v", c, err, got.GetState())
 	}
 }
+
+// TestADomainHasNoMoreAccountsThanItMay caps them by the settings, and for one domain otherwise.
+func TestADomainHasNoMoreAccountsThanItMay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	ctx, two := t.Context(), int32(2)
+	res, err := h.fleet.PutSettings(ctx, &mailferryv1.PutSettingsRequest{MaxAccounts: &two})
+	if err != nil || res.GetSettings().GetMaxAccounts() != 2 {
+		t.Fatal(res, err)
+	}
+	h.add("a")
+	h.add("b")
+	_, err = h.accounts.CreateAccount(ctx, &mailferryv1.CreateAccountRequest{Account: sample("c"), Password: canary})
+	wantError(t, err, connect.CodeResourceExhausted, fault.Policy, "domain example.com has all the accounts that it may have: 2", "domain edit example.com --max-accounts")
+	d, err := h.fleet.PutDomain(ctx, &mailferryv1.PutDomainRequest{Domain: &mailferryv1.Domain{Name: "example.com", MaxAccounts: -1, Weight: 3, MaxRuns: 4, MaxJobsPerMinute: 5}})
+	if g := d.GetDomain(); err != nil || g.GetMaxAccounts() != -1 || g.GetWeight() != 3 || g.GetMaxRuns() != 4 || g.GetMaxJobsPerMinute() != 5 {
+		t.Fatal(d, err)
+	}
+	h.add("c")
+	_, err = h.fleet.PutDomain(ctx, &mailferryv1.PutDomainRequest{Domain: &mailferryv1.Domain{Name: "example.com", MaxRuns: -2}})
+	wantError(t, err, connect.CodeInvalidArgument, fault.Policy, "max_runs: ")
+}
