@@ -26,7 +26,7 @@ func (d *Directory) CreateAccount(ctx context.Context, a account.Account) (accou
 	}
 	a.CreatedAt = d.cfg.Now()
 	a.UpdatedAt = a.CreatedAt
-	return d.writeAccount(ctx, "create account", a, func(there *entry) error {
+	return d.writeAccount(ctx, "create account", a, true, func(there *entry) error {
 		if there != nil && !there.deleted {
 			return exists("account " + a.Ref())
 		}
@@ -46,7 +46,7 @@ func (d *Directory) UpdateAccount(ctx context.Context, a account.Account) (accou
 		return account.Account{}, notFound("account " + a.Ref())
 	}
 	a.UID, a.CreatedAt, a.UpdatedAt = current.UID, current.CreatedAt, d.cfg.Now()
-	return d.writeAccount(ctx, "update account", a, func(there *entry) error {
+	return d.writeAccount(ctx, "update account", a, false, func(there *entry) error {
 		switch {
 		case there == nil || there.deleted:
 			return notFound("account " + a.Ref())
@@ -57,7 +57,7 @@ func (d *Directory) UpdateAccount(ctx context.Context, a account.Account) (accou
 	})
 }
 
-func (d *Directory) writeAccount(ctx context.Context, op string, a account.Account, decide func(*entry) error) (account.Account, error) {
+func (d *Directory) writeAccount(ctx context.Context, op string, a account.Account, fresh bool, decide func(*entry) error) (account.Account, error) {
 	if a.Domain == "" || a.Name == "" {
 		return account.Account{}, fault.Errorf(fault.Internal, op, "an account needs a domain and a name")
 	}
@@ -70,7 +70,7 @@ func (d *Directory) writeAccount(ctx context.Context, op string, a account.Accou
 	if err != nil {
 		return account.Account{}, fault.New(fault.Policy, op, err)
 	}
-	revision, err := d.accounts.do(ctx, op, write{key: accountKey(a.Domain, a.Name), value: value, decide: decide})
+	revision, err := d.accounts.do(ctx, op, write{key: accountKey(a.Domain, a.Name), value: value, fresh: fresh, decide: decide})
 	if err != nil {
 		return account.Account{}, err
 	}

@@ -14,6 +14,8 @@ type write struct {
 	key    string
 	value  []byte
 	header nats.Header
+	// fresh says that there is probably nothing: it is only looked at when the write is refused.
+	fresh bool
 	// decide says, from what is there (nil: nothing ever was), whether to write over it; an error ends the
 	// write. It is asked again when somebody else was faster.
 	decide func(there *entry) error
@@ -26,10 +28,14 @@ func (b *bucket) do(ctx context.Context, op string, w write) (uint64, error) {
 	doubt := false // an earlier attempt may have written
 	err := b.d.retry(ctx, op, func(ctx context.Context) error {
 		for {
-			there, err := b.find(ctx, w.key)
-			if err != nil {
-				return err
+			var there *entry
+			var err error
+			if !w.fresh {
+				if there, err = b.find(ctx, w.key); err != nil {
+					return err
+				}
 			}
+			w.fresh = false
 			if doubt && there != nil && w.left(*there) {
 				written = there.revision
 				return nil

@@ -59,21 +59,8 @@ func public(a account.Account) *mailferryv1.Account {
 
 // CreateAccount adds an account.
 func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAccountRequest) (*mailferryv1.CreateAccountResponse, error) {
-	if req.GetAccount() == nil {
-		return nil, errField("account", "is missing")
-	}
-	a := account.FromProto(req.GetAccount())
-	a.UID, a.Revision, a.SealedPassword = "", 0, nil
-	a.CredentialVersion, a.CreatedAt, a.UpdatedAt = 1, time.Time{}, time.Time{}
-	notes, err := preset(&a, req.GetAddress(), req.GetProvider())
+	a, notes, err := s.wanted(ctx, req)
 	if err != nil {
-		return nil, err
-	}
-	a = a.WithDefaults()
-	if err := s.permitted(ctx, a); err != nil {
-		return nil, err
-	}
-	if err := passwordOf(a, req.GetPassword()); err != nil {
 		return nil, err
 	}
 	if err := s.roomFor(ctx, a); err != nil {
@@ -83,12 +70,7 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 	if err != nil {
 		return nil, err
 	}
-	a.UID = directory.NewUID() // before it is stored: the password is sealed under it
-	if a.SealedPassword, err = s.Vault.Seal(req.GetPassword(), a.SealContext()); err != nil {
-		return nil, asError("account "+a.Ref(), err)
-	}
-	a, err = s.create(ctx, a)
-	if err != nil {
+	if a, err = s.create(ctx, a, req.GetPassword()); err != nil {
 		return nil, err
 	}
 	if a.Active {
@@ -98,6 +80,26 @@ func (s *Service) CreateAccount(ctx context.Context, req *mailferryv1.CreateAcco
 		}
 	}
 	return &mailferryv1.CreateAccountResponse{Account: public(a), Notes: notes}, nil
+}
+
+// wanted returns the account that is asked for, as it would be stored but for its uid and its password, and what its owner has
+// to know.
+func (s *Service) wanted(ctx context.Context, req *mailferryv1.CreateAccountRequest) (account.Account, []string, error) {
+	if req.GetAccount() == nil {
+		return account.Account{}, nil, errField("account", "is missing")
+	}
+	a := account.FromProto(req.GetAccount())
+	a.UID, a.Revision, a.SealedPassword = "", 0, nil
+	a.CredentialVersion, a.CreatedAt, a.UpdatedAt = 1, time.Time{}, time.Time{}
+	notes, err := preset(&a, req.GetAddress(), req.GetProvider())
+	if err != nil {
+		return a, nil, err
+	}
+	a = a.WithDefaults()
+	if err := s.permitted(ctx, a); err != nil {
+		return a, nil, err
+	}
+	return a, notes, passwordOf(a, req.GetPassword())
 }
 
 // permitted refuses what is not valid, and what the fleet or the domain forbids.
@@ -142,19 +144,24 @@ func (s *Service) permitted(ctx context.Context, a account.Account) error {
 	return nil
 }
 
-// roomFor refuses an account of a domain that has as many as it may. Those that come at the same moment may all find room.
-func (s *Service) roomFor(ctx context.Context, a account.Account) error {
+// most returns how many accounts a domain may have, 0 for any number.
+func (s *Service) most(ctx context.Context, domain string) (int, error) {
 	set, err := s.Directory.Settings(ctx)
 	if err != nil {
-		return asError("settings", err)
+		return 0, asError("settings", err)
 	}
-	d, err := s.Directory.Domain(ctx, a.Domain)
+	d, err := s.Directory.Domain(ctx, domain)
 	if err != nil && !errors.Is(err, directory.ErrNotFound) {
-		return asError("domain "+a.Domain, err)
+		return 0, asError("domain "+domain, err)
 	}
-	most := d.Caps.Or(set.Caps).Accounts
-	if most == 0 {
-		return nil
+	return d.Caps.Or(set.Caps).Accounts, nil
+}
+
+// roomFor refuses an account of a domain that has as many as it may. Those that come at the same moment may all find room.
+func (s *Service) roomFor(ctx context.Context, a account.Account) error {
+	most, err := s.most(ctx, a.Domain)
+	if most == 0 || err != nil {
+		return err
 	}
 	n := 0
 	for there, err := range s.Directory.Accounts(ctx, a.Domain) {
@@ -172,9 +179,16 @@ func (s *Service) roomFor(ctx context.Context, a account.Account) error {
 	return nil
 }
 
-func (s *Service) create(ctx context.Context, a account.Account) (account.Account, error) {
+// create stores a new account with its password.
+func (s *Service) create(ctx context.Context, a account.Account, password string) (account.Account, error) {
 	ref := a.Ref()
-	a, err := s.Directory.CreateAccount(ctx, a)
+	a.UID = directory.NewUID() // before it is stored: the password is sealed under it
+	sealed, err := s.Vault.Seal(password, a.SealContext())
+	if err != nil {
+		return a, asError("account "+ref, err)
+	}
+	a.SealedPassword = sealed
+	a, err = s.Directory.CreateAccount(ctx, a)
 	if errors.Is(err, directory.ErrExists) {
 		return a, refusal(connect.CodeAlreadyExists, fault.Policy,
 			"choose another name, or change it with 'mailferry account edit "+ref+"'", "account %s exists already", ref)

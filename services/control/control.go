@@ -91,6 +91,7 @@ type Service struct {
 	handler http.Handler
 	drain   chan struct{}
 	once    sync.Once
+	imports sync.Mutex // into domains that may not have any number of accounts
 }
 
 // New returns the service. Who serves it speaks HTTP/1.1 and, for gRPC, HTTP/2 without TLS.

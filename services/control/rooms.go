@@ -39,6 +39,7 @@ type Directory interface {
 // Ledger is what control needs of [ledger.Ledger].
 type Ledger interface {
 	Enroll(ctx context.Context, slot ledger.Slot, account string) error
+	EnrollAll(ctx context.Context, all []ledger.Enrolment) error
 	Withdraw(ctx context.Context, slot ledger.Slot, account string) error
 	Reset(ctx context.Context, slot ledger.Slot, account, epoch string) (int, error)
 	Erase(ctx context.Context, slot ledger.Slot, account string) error

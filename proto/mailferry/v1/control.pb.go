@@ -270,6 +270,149 @@ func (x *CreateAccountResponse) GetNotes() []string {
 	return nil
 }
 
+type ImportAccountsRequest struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Accounts      []*CreateAccountRequest `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportAccountsRequest) Reset() {
+	*x = ImportAccountsRequest{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportAccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportAccountsRequest) ProtoMessage() {}
+
+func (x *ImportAccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportAccountsRequest.ProtoReflect.Descriptor instead.
+func (*ImportAccountsRequest) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ImportAccountsRequest) GetAccounts() []*CreateAccountRequest {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+type ImportAccountsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accounts      []*ImportedAccount     `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportAccountsResponse) Reset() {
+	*x = ImportAccountsResponse{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportAccountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportAccountsResponse) ProtoMessage() {}
+
+func (x *ImportAccountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportAccountsResponse.ProtoReflect.Descriptor instead.
+func (*ImportAccountsResponse) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ImportAccountsResponse) GetAccounts() []*ImportedAccount {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+// ImportedAccount is what became of an account: it was added unless one of these is set.
+type ImportedAccount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It was there already as it would be stored. Passwords are not compared.
+	Existed bool `protobuf:"varint,1,opt,name=existed,proto3" json:"existed,omitempty"`
+	// Why it was refused.
+	Fault         *Fault `protobuf:"bytes,2,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportedAccount) Reset() {
+	*x = ImportedAccount{}
+	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportedAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportedAccount) ProtoMessage() {}
+
+func (x *ImportedAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportedAccount.ProtoReflect.Descriptor instead.
+func (*ImportedAccount) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ImportedAccount) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+func (x *ImportedAccount) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
 type TestAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An account that is saved. With account, as it would be with that one's rules of what is collected and what happens
@@ -289,7 +432,7 @@ type TestAccountRequest struct {
 
 func (x *TestAccountRequest) Reset() {
 	*x = TestAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	mi := &file_mailferry_v1_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +444,7 @@ func (x *TestAccountRequest) String() string {
 func (*TestAccountRequest) ProtoMessage() {}
 
 func (x *TestAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[3]
+	mi := &file_mailferry_v1_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +457,7 @@ func (x *TestAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestAccountRequest.ProtoReflect.Descriptor instead.
 func (*TestAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TestAccountRequest) GetRef() *AccountRef {
@@ -372,7 +515,7 @@ type TestAccountResponse struct {
 
 func (x *TestAccountResponse) Reset() {
 	*x = TestAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	mi := &file_mailferry_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +527,7 @@ func (x *TestAccountResponse) String() string {
 func (*TestAccountResponse) ProtoMessage() {}
 
 func (x *TestAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[4]
+	mi := &file_mailferry_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +540,7 @@ func (x *TestAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestAccountResponse.ProtoReflect.Descriptor instead.
 func (*TestAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TestAccountResponse) GetReport() *TestReport {
@@ -432,7 +575,7 @@ type ListProvidersRequest struct {
 
 func (x *ListProvidersRequest) Reset() {
 	*x = ListProvidersRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	mi := &file_mailferry_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +587,7 @@ func (x *ListProvidersRequest) String() string {
 func (*ListProvidersRequest) ProtoMessage() {}
 
 func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[5]
+	mi := &file_mailferry_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +600,7 @@ func (x *ListProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ListProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListProvidersRequest) GetName() string {
@@ -483,7 +626,7 @@ type ListProvidersResponse struct {
 
 func (x *ListProvidersResponse) Reset() {
 	*x = ListProvidersResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[6]
+	mi := &file_mailferry_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +638,7 @@ func (x *ListProvidersResponse) String() string {
 func (*ListProvidersResponse) ProtoMessage() {}
 
 func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[6]
+	mi := &file_mailferry_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +651,7 @@ func (x *ListProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ListProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListProvidersResponse) GetProviders() []*Provider {
@@ -527,7 +670,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[7]
+	mi := &file_mailferry_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +682,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[7]
+	mi := &file_mailferry_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +695,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetAccountRequest) GetRef() *AccountRef {
@@ -572,7 +715,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[8]
+	mi := &file_mailferry_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +727,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[8]
+	mi := &file_mailferry_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +740,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -651,7 +794,7 @@ type AccountState struct {
 
 func (x *AccountState) Reset() {
 	*x = AccountState{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[9]
+	mi := &file_mailferry_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +806,7 @@ func (x *AccountState) String() string {
 func (*AccountState) ProtoMessage() {}
 
 func (x *AccountState) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[9]
+	mi := &file_mailferry_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +819,7 @@ func (x *AccountState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountState.ProtoReflect.Descriptor instead.
 func (*AccountState) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AccountState) GetNextDueAt() *timestamppb.Timestamp {
@@ -831,7 +974,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	mi := &file_mailferry_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +986,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[10]
+	mi := &file_mailferry_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +999,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListAccountsRequest) GetDomain() string {
@@ -892,7 +1035,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	mi := &file_mailferry_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1047,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[11]
+	mi := &file_mailferry_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1060,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -957,7 +1100,7 @@ type UpdateAccountRequest struct {
 
 func (x *UpdateAccountRequest) Reset() {
 	*x = UpdateAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[12]
+	mi := &file_mailferry_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1112,7 @@ func (x *UpdateAccountRequest) String() string {
 func (*UpdateAccountRequest) ProtoMessage() {}
 
 func (x *UpdateAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[12]
+	mi := &file_mailferry_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1125,7 @@ func (x *UpdateAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAccountRequest.ProtoReflect.Descriptor instead.
 func (*UpdateAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateAccountRequest) GetAccount() *Account {
@@ -1026,7 +1169,7 @@ type UpdateAccountResponse struct {
 
 func (x *UpdateAccountResponse) Reset() {
 	*x = UpdateAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[13]
+	mi := &file_mailferry_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1181,7 @@ func (x *UpdateAccountResponse) String() string {
 func (*UpdateAccountResponse) ProtoMessage() {}
 
 func (x *UpdateAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[13]
+	mi := &file_mailferry_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1194,7 @@ func (x *UpdateAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAccountResponse.ProtoReflect.Descriptor instead.
 func (*UpdateAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateAccountResponse) GetAccount() *Account {
@@ -1086,7 +1229,7 @@ type StartConsentRequest struct {
 
 func (x *StartConsentRequest) Reset() {
 	*x = StartConsentRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[14]
+	mi := &file_mailferry_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1241,7 @@ func (x *StartConsentRequest) String() string {
 func (*StartConsentRequest) ProtoMessage() {}
 
 func (x *StartConsentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[14]
+	mi := &file_mailferry_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1254,7 @@ func (x *StartConsentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartConsentRequest.ProtoReflect.Descriptor instead.
 func (*StartConsentRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartConsentRequest) GetRef() *AccountRef {
@@ -1142,7 +1285,7 @@ type StartConsentResponse struct {
 
 func (x *StartConsentResponse) Reset() {
 	*x = StartConsentResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[15]
+	mi := &file_mailferry_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1297,7 @@ func (x *StartConsentResponse) String() string {
 func (*StartConsentResponse) ProtoMessage() {}
 
 func (x *StartConsentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[15]
+	mi := &file_mailferry_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1310,7 @@ func (x *StartConsentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartConsentResponse.ProtoReflect.Descriptor instead.
 func (*StartConsentResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartConsentResponse) GetLink() string {
@@ -1207,7 +1350,7 @@ type DeleteAccountRequest struct {
 
 func (x *DeleteAccountRequest) Reset() {
 	*x = DeleteAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[16]
+	mi := &file_mailferry_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1362,7 @@ func (x *DeleteAccountRequest) String() string {
 func (*DeleteAccountRequest) ProtoMessage() {}
 
 func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[16]
+	mi := &file_mailferry_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1375,7 @@ func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteAccountRequest) GetRef() *AccountRef {
@@ -1250,7 +1393,7 @@ type DeleteAccountResponse struct {
 
 func (x *DeleteAccountResponse) Reset() {
 	*x = DeleteAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[17]
+	mi := &file_mailferry_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1405,7 @@ func (x *DeleteAccountResponse) String() string {
 func (*DeleteAccountResponse) ProtoMessage() {}
 
 func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[17]
+	mi := &file_mailferry_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1418,7 @@ func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 type ResetIndexRequest struct {
@@ -1287,7 +1430,7 @@ type ResetIndexRequest struct {
 
 func (x *ResetIndexRequest) Reset() {
 	*x = ResetIndexRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[18]
+	mi := &file_mailferry_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1442,7 @@ func (x *ResetIndexRequest) String() string {
 func (*ResetIndexRequest) ProtoMessage() {}
 
 func (x *ResetIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[18]
+	mi := &file_mailferry_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1455,7 @@ func (x *ResetIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetIndexRequest.ProtoReflect.Descriptor instead.
 func (*ResetIndexRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResetIndexRequest) GetRef() *AccountRef {
@@ -1332,7 +1475,7 @@ type ResetIndexResponse struct {
 
 func (x *ResetIndexResponse) Reset() {
 	*x = ResetIndexResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[19]
+	mi := &file_mailferry_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1487,7 @@ func (x *ResetIndexResponse) String() string {
 func (*ResetIndexResponse) ProtoMessage() {}
 
 func (x *ResetIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[19]
+	mi := &file_mailferry_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1500,7 @@ func (x *ResetIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetIndexResponse.ProtoReflect.Descriptor instead.
 func (*ResetIndexResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResetIndexResponse) GetForgotten() int64 {
@@ -1376,7 +1519,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[20]
+	mi := &file_mailferry_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1531,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[20]
+	mi := &file_mailferry_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1544,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FetchRequest) GetRef() *AccountRef {
@@ -1422,7 +1565,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[21]
+	mi := &file_mailferry_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1577,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[21]
+	mi := &file_mailferry_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1590,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FetchResponse) GetProgress() *Progress {
@@ -1477,7 +1620,7 @@ type FetchManyRequest struct {
 
 func (x *FetchManyRequest) Reset() {
 	*x = FetchManyRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[22]
+	mi := &file_mailferry_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1632,7 @@ func (x *FetchManyRequest) String() string {
 func (*FetchManyRequest) ProtoMessage() {}
 
 func (x *FetchManyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[22]
+	mi := &file_mailferry_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1645,7 @@ func (x *FetchManyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchManyRequest.ProtoReflect.Descriptor instead.
 func (*FetchManyRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FetchManyRequest) GetDomain() string {
@@ -1546,7 +1689,7 @@ type FetchManyResponse struct {
 
 func (x *FetchManyResponse) Reset() {
 	*x = FetchManyResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[23]
+	mi := &file_mailferry_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1701,7 @@ func (x *FetchManyResponse) String() string {
 func (*FetchManyResponse) ProtoMessage() {}
 
 func (x *FetchManyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[23]
+	mi := &file_mailferry_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1714,7 @@ func (x *FetchManyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchManyResponse.ProtoReflect.Descriptor instead.
 func (*FetchManyResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FetchManyResponse) GetAccounts() int64 {
@@ -1647,7 +1790,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[24]
+	mi := &file_mailferry_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1802,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[24]
+	mi := &file_mailferry_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1815,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListRunsRequest) GetRef() *AccountRef {
@@ -1699,7 +1842,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[25]
+	mi := &file_mailferry_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1854,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[25]
+	mi := &file_mailferry_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1867,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRunsResponse) GetRuns() []*RunReport {
@@ -1742,7 +1885,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[26]
+	mi := &file_mailferry_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1897,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[26]
+	mi := &file_mailferry_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1910,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 type GetStatusResponse struct {
@@ -1786,7 +1929,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[27]
+	mi := &file_mailferry_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1941,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[27]
+	mi := &file_mailferry_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1954,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetStatusResponse) GetAccounts() int64 {
@@ -1875,7 +2018,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[28]
+	mi := &file_mailferry_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2030,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[28]
+	mi := &file_mailferry_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2043,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Component) GetName() string {
@@ -1932,7 +2075,7 @@ type ListDomainsRequest struct {
 
 func (x *ListDomainsRequest) Reset() {
 	*x = ListDomainsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[29]
+	mi := &file_mailferry_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2087,7 @@ func (x *ListDomainsRequest) String() string {
 func (*ListDomainsRequest) ProtoMessage() {}
 
 func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[29]
+	mi := &file_mailferry_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2100,7 @@ func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsRequest.ProtoReflect.Descriptor instead.
 func (*ListDomainsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 type ListDomainsResponse struct {
@@ -1969,7 +2112,7 @@ type ListDomainsResponse struct {
 
 func (x *ListDomainsResponse) Reset() {
 	*x = ListDomainsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[30]
+	mi := &file_mailferry_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2124,7 @@ func (x *ListDomainsResponse) String() string {
 func (*ListDomainsResponse) ProtoMessage() {}
 
 func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[30]
+	mi := &file_mailferry_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2137,7 @@ func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsResponse.ProtoReflect.Descriptor instead.
 func (*ListDomainsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListDomainsResponse) GetDomains() []*Domain {
@@ -2024,7 +2167,7 @@ type PutDomainRequest struct {
 
 func (x *PutDomainRequest) Reset() {
 	*x = PutDomainRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[31]
+	mi := &file_mailferry_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2179,7 @@ func (x *PutDomainRequest) String() string {
 func (*PutDomainRequest) ProtoMessage() {}
 
 func (x *PutDomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[31]
+	mi := &file_mailferry_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2192,7 @@ func (x *PutDomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDomainRequest.ProtoReflect.Descriptor instead.
 func (*PutDomainRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutDomainRequest) GetDomain() *Domain {
@@ -2103,7 +2246,7 @@ type PutDomainResponse struct {
 
 func (x *PutDomainResponse) Reset() {
 	*x = PutDomainResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[32]
+	mi := &file_mailferry_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2258,7 @@ func (x *PutDomainResponse) String() string {
 func (*PutDomainResponse) ProtoMessage() {}
 
 func (x *PutDomainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[32]
+	mi := &file_mailferry_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2271,7 @@ func (x *PutDomainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDomainResponse.ProtoReflect.Descriptor instead.
 func (*PutDomainResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutDomainResponse) GetDomain() *Domain {
@@ -2147,7 +2290,7 @@ type DeleteDomainRequest struct {
 
 func (x *DeleteDomainRequest) Reset() {
 	*x = DeleteDomainRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[33]
+	mi := &file_mailferry_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2302,7 @@ func (x *DeleteDomainRequest) String() string {
 func (*DeleteDomainRequest) ProtoMessage() {}
 
 func (x *DeleteDomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[33]
+	mi := &file_mailferry_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2315,7 @@ func (x *DeleteDomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDomainRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDomainRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteDomainRequest) GetName() string {
@@ -2190,7 +2333,7 @@ type DeleteDomainResponse struct {
 
 func (x *DeleteDomainResponse) Reset() {
 	*x = DeleteDomainResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[34]
+	mi := &file_mailferry_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2345,7 @@ func (x *DeleteDomainResponse) String() string {
 func (*DeleteDomainResponse) ProtoMessage() {}
 
 func (x *DeleteDomainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[34]
+	mi := &file_mailferry_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2358,7 @@ func (x *DeleteDomainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDomainResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDomainResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 type GetSettingsRequest struct {
@@ -2226,7 +2369,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[35]
+	mi := &file_mailferry_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2381,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[35]
+	mi := &file_mailferry_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2394,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 type GetSettingsResponse struct {
@@ -2263,7 +2406,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[36]
+	mi := &file_mailferry_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2418,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[36]
+	mi := &file_mailferry_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2431,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetSettingsResponse) GetSettings() *Settings {
@@ -2331,7 +2474,7 @@ type PutSettingsRequest struct {
 
 func (x *PutSettingsRequest) Reset() {
 	*x = PutSettingsRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[37]
+	mi := &file_mailferry_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2486,7 @@ func (x *PutSettingsRequest) String() string {
 func (*PutSettingsRequest) ProtoMessage() {}
 
 func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[37]
+	mi := &file_mailferry_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2499,7 @@ func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutSettingsRequest) GetDestination() string {
@@ -2515,7 +2658,7 @@ type PutSettingsResponse struct {
 
 func (x *PutSettingsResponse) Reset() {
 	*x = PutSettingsResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[38]
+	mi := &file_mailferry_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2670,7 @@ func (x *PutSettingsResponse) String() string {
 func (*PutSettingsResponse) ProtoMessage() {}
 
 func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[38]
+	mi := &file_mailferry_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2683,7 @@ func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutSettingsResponse) GetSettings() *Settings {
@@ -2562,7 +2705,7 @@ type ListDeadRequest struct {
 
 func (x *ListDeadRequest) Reset() {
 	*x = ListDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[39]
+	mi := &file_mailferry_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2717,7 @@ func (x *ListDeadRequest) String() string {
 func (*ListDeadRequest) ProtoMessage() {}
 
 func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[39]
+	mi := &file_mailferry_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2730,7 @@ func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListDeadRequest) GetDomain() string {
@@ -2625,7 +2768,7 @@ type DeadEntry struct {
 
 func (x *DeadEntry) Reset() {
 	*x = DeadEntry{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[40]
+	mi := &file_mailferry_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2780,7 @@ func (x *DeadEntry) String() string {
 func (*DeadEntry) ProtoMessage() {}
 
 func (x *DeadEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[40]
+	mi := &file_mailferry_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2793,7 @@ func (x *DeadEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadEntry.ProtoReflect.Descriptor instead.
 func (*DeadEntry) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeadEntry) GetId() string {
@@ -2683,7 +2826,7 @@ type ListDeadResponse struct {
 
 func (x *ListDeadResponse) Reset() {
 	*x = ListDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[41]
+	mi := &file_mailferry_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +2838,7 @@ func (x *ListDeadResponse) String() string {
 func (*ListDeadResponse) ProtoMessage() {}
 
 func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[41]
+	mi := &file_mailferry_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +2851,7 @@ func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListDeadResponse) GetEntries() []*DeadEntry {
@@ -2727,7 +2870,7 @@ type GetDeadRequest struct {
 
 func (x *GetDeadRequest) Reset() {
 	*x = GetDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[42]
+	mi := &file_mailferry_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2882,7 @@ func (x *GetDeadRequest) String() string {
 func (*GetDeadRequest) ProtoMessage() {}
 
 func (x *GetDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[42]
+	mi := &file_mailferry_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2895,7 @@ func (x *GetDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadRequest.ProtoReflect.Descriptor instead.
 func (*GetDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetDeadRequest) GetId() string {
@@ -2773,7 +2916,7 @@ type GetDeadResponse struct {
 
 func (x *GetDeadResponse) Reset() {
 	*x = GetDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[43]
+	mi := &file_mailferry_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2928,7 @@ func (x *GetDeadResponse) String() string {
 func (*GetDeadResponse) ProtoMessage() {}
 
 func (x *GetDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[43]
+	mi := &file_mailferry_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2941,7 @@ func (x *GetDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadResponse.ProtoReflect.Descriptor instead.
 func (*GetDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetDeadResponse) GetEntry() *DeadEntry {
@@ -2824,7 +2967,7 @@ type RetryDeadRequest struct {
 
 func (x *RetryDeadRequest) Reset() {
 	*x = RetryDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[44]
+	mi := &file_mailferry_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +2979,7 @@ func (x *RetryDeadRequest) String() string {
 func (*RetryDeadRequest) ProtoMessage() {}
 
 func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[44]
+	mi := &file_mailferry_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +2992,7 @@ func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RetryDeadRequest) GetId() string {
@@ -2869,7 +3012,7 @@ type RetryDeadResponse struct {
 
 func (x *RetryDeadResponse) Reset() {
 	*x = RetryDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[45]
+	mi := &file_mailferry_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2881,7 +3024,7 @@ func (x *RetryDeadResponse) String() string {
 func (*RetryDeadResponse) ProtoMessage() {}
 
 func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[45]
+	mi := &file_mailferry_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2894,7 +3037,7 @@ func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RetryDeadResponse) GetOutcome() string {
@@ -2913,7 +3056,7 @@ type DropDeadRequest struct {
 
 func (x *DropDeadRequest) Reset() {
 	*x = DropDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[46]
+	mi := &file_mailferry_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +3068,7 @@ func (x *DropDeadRequest) String() string {
 func (*DropDeadRequest) ProtoMessage() {}
 
 func (x *DropDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[46]
+	mi := &file_mailferry_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3081,7 @@ func (x *DropDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDeadRequest.ProtoReflect.Descriptor instead.
 func (*DropDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DropDeadRequest) GetId() string {
@@ -2956,7 +3099,7 @@ type DropDeadResponse struct {
 
 func (x *DropDeadResponse) Reset() {
 	*x = DropDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[47]
+	mi := &file_mailferry_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2968,7 +3111,7 @@ func (x *DropDeadResponse) String() string {
 func (*DropDeadResponse) ProtoMessage() {}
 
 func (x *DropDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[47]
+	mi := &file_mailferry_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2981,7 +3124,7 @@ func (x *DropDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDeadResponse.ProtoReflect.Descriptor instead.
 func (*DropDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 type BoostAccountRequest struct {
@@ -2995,7 +3138,7 @@ type BoostAccountRequest struct {
 
 func (x *BoostAccountRequest) Reset() {
 	*x = BoostAccountRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	mi := &file_mailferry_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3150,7 @@ func (x *BoostAccountRequest) String() string {
 func (*BoostAccountRequest) ProtoMessage() {}
 
 func (x *BoostAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[48]
+	mi := &file_mailferry_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3163,7 @@ func (x *BoostAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoostAccountRequest.ProtoReflect.Descriptor instead.
 func (*BoostAccountRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *BoostAccountRequest) GetRef() *AccountRef {
@@ -3049,7 +3192,7 @@ type BoostAccountResponse struct {
 
 func (x *BoostAccountResponse) Reset() {
 	*x = BoostAccountResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	mi := &file_mailferry_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3061,7 +3204,7 @@ func (x *BoostAccountResponse) String() string {
 func (*BoostAccountResponse) ProtoMessage() {}
 
 func (x *BoostAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[49]
+	mi := &file_mailferry_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3074,7 +3217,7 @@ func (x *BoostAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoostAccountResponse.ProtoReflect.Descriptor instead.
 func (*BoostAccountResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *BoostAccountResponse) GetBoostedUntil() *timestamppb.Timestamp {
@@ -3109,7 +3252,7 @@ type ExplainScheduleRequest struct {
 
 func (x *ExplainScheduleRequest) Reset() {
 	*x = ExplainScheduleRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[50]
+	mi := &file_mailferry_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3264,7 @@ func (x *ExplainScheduleRequest) String() string {
 func (*ExplainScheduleRequest) ProtoMessage() {}
 
 func (x *ExplainScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[50]
+	mi := &file_mailferry_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3277,7 @@ func (x *ExplainScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainScheduleRequest.ProtoReflect.Descriptor instead.
 func (*ExplainScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ExplainScheduleRequest) GetRef() *AccountRef {
@@ -3166,7 +3309,7 @@ type ScheduledStart struct {
 
 func (x *ScheduledStart) Reset() {
 	*x = ScheduledStart{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[51]
+	mi := &file_mailferry_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3321,7 @@ func (x *ScheduledStart) String() string {
 func (*ScheduledStart) ProtoMessage() {}
 
 func (x *ScheduledStart) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[51]
+	mi := &file_mailferry_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3334,7 @@ func (x *ScheduledStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduledStart.ProtoReflect.Descriptor instead.
 func (*ScheduledStart) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ScheduledStart) GetAt() *timestamppb.Timestamp {
@@ -3238,7 +3381,7 @@ type ExplainScheduleResponse struct {
 
 func (x *ExplainScheduleResponse) Reset() {
 	*x = ExplainScheduleResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[52]
+	mi := &file_mailferry_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3393,7 @@ func (x *ExplainScheduleResponse) String() string {
 func (*ExplainScheduleResponse) ProtoMessage() {}
 
 func (x *ExplainScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[52]
+	mi := &file_mailferry_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3406,7 @@ func (x *ExplainScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainScheduleResponse.ProtoReflect.Descriptor instead.
 func (*ExplainScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ExplainScheduleResponse) GetSource() string {
@@ -3338,7 +3481,7 @@ type ExportDeadRequest struct {
 
 func (x *ExportDeadRequest) Reset() {
 	*x = ExportDeadRequest{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[53]
+	mi := &file_mailferry_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3350,7 +3493,7 @@ func (x *ExportDeadRequest) String() string {
 func (*ExportDeadRequest) ProtoMessage() {}
 
 func (x *ExportDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[53]
+	mi := &file_mailferry_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3363,7 +3506,7 @@ func (x *ExportDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportDeadRequest.ProtoReflect.Descriptor instead.
 func (*ExportDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ExportDeadRequest) GetId() string {
@@ -3382,7 +3525,7 @@ type ExportDeadResponse struct {
 
 func (x *ExportDeadResponse) Reset() {
 	*x = ExportDeadResponse{}
-	mi := &file_mailferry_v1_control_proto_msgTypes[54]
+	mi := &file_mailferry_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3394,7 +3537,7 @@ func (x *ExportDeadResponse) String() string {
 func (*ExportDeadResponse) ProtoMessage() {}
 
 func (x *ExportDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_control_proto_msgTypes[54]
+	mi := &file_mailferry_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3407,7 +3550,7 @@ func (x *ExportDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportDeadResponse.ProtoReflect.Descriptor instead.
 func (*ExportDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_mailferry_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ExportDeadResponse) GetPiece() []byte {
@@ -3433,7 +3576,14 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\bprovider\x18\x04 \x01(\tR\bprovider\"^\n" +
 	"\x15CreateAccountResponse\x12/\n" +
 	"\aaccount\x18\x01 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x14\n" +
-	"\x05notes\x18\x02 \x03(\tR\x05notes\"\xdf\x01\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\"W\n" +
+	"\x15ImportAccountsRequest\x12>\n" +
+	"\baccounts\x18\x01 \x03(\v2\".mailferry.v1.CreateAccountRequestR\baccounts\"S\n" +
+	"\x16ImportAccountsResponse\x129\n" +
+	"\baccounts\x18\x01 \x03(\v2\x1d.mailferry.v1.ImportedAccountR\baccounts\"V\n" +
+	"\x0fImportedAccount\x12\x18\n" +
+	"\aexisted\x18\x01 \x01(\bR\aexisted\x12)\n" +
+	"\x05fault\x18\x02 \x01(\v2\x13.mailferry.v1.FaultR\x05fault\"\xdf\x01\n" +
 	"\x12TestAccountRequest\x12*\n" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\x12/\n" +
 	"\aaccount\x18\x02 \x01(\v2\x15.mailferry.v1.AccountR\aaccount\x12\x1a\n" +
@@ -3689,9 +3839,10 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x18ACCOUNT_STATUS_THROTTLED\x10\x03\x12\x1c\n" +
 	"\x18ACCOUNT_STATUS_SUSPENDED\x10\x04\x12!\n" +
 	"\x1dACCOUNT_STATUS_CONSENT_NEEDED\x10\x05\x12\x1d\n" +
-	"\x19ACCOUNT_STATUS_OVER_QUOTA\x10\x062\x8a\a\n" +
+	"\x19ACCOUNT_STATUS_OVER_QUOTA\x10\x062\xe7\a\n" +
 	"\x0eAccountService\x12X\n" +
-	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12T\n" +
+	"\rCreateAccount\x12\".mailferry.v1.CreateAccountRequest\x1a#.mailferry.v1.CreateAccountResponse\x12[\n" +
+	"\x0eImportAccounts\x12#.mailferry.v1.ImportAccountsRequest\x1a$.mailferry.v1.ImportAccountsResponse\x12T\n" +
 	"\n" +
 	"GetAccount\x12\x1f.mailferry.v1.GetAccountRequest\x1a .mailferry.v1.GetAccountResponse\"\x03\x90\x02\x01\x12Z\n" +
 	"\fListAccounts\x12!.mailferry.v1.ListAccountsRequest\x1a\".mailferry.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12X\n" +
@@ -3738,191 +3889,199 @@ func file_mailferry_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_mailferry_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_mailferry_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_mailferry_v1_control_proto_goTypes = []any{
 	(AccountStatus)(0),              // 0: mailferry.v1.AccountStatus
 	(*AccountRef)(nil),              // 1: mailferry.v1.AccountRef
 	(*CreateAccountRequest)(nil),    // 2: mailferry.v1.CreateAccountRequest
 	(*CreateAccountResponse)(nil),   // 3: mailferry.v1.CreateAccountResponse
-	(*TestAccountRequest)(nil),      // 4: mailferry.v1.TestAccountRequest
-	(*TestAccountResponse)(nil),     // 5: mailferry.v1.TestAccountResponse
-	(*ListProvidersRequest)(nil),    // 6: mailferry.v1.ListProvidersRequest
-	(*ListProvidersResponse)(nil),   // 7: mailferry.v1.ListProvidersResponse
-	(*GetAccountRequest)(nil),       // 8: mailferry.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),      // 9: mailferry.v1.GetAccountResponse
-	(*AccountState)(nil),            // 10: mailferry.v1.AccountState
-	(*ListAccountsRequest)(nil),     // 11: mailferry.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 12: mailferry.v1.ListAccountsResponse
-	(*UpdateAccountRequest)(nil),    // 13: mailferry.v1.UpdateAccountRequest
-	(*UpdateAccountResponse)(nil),   // 14: mailferry.v1.UpdateAccountResponse
-	(*StartConsentRequest)(nil),     // 15: mailferry.v1.StartConsentRequest
-	(*StartConsentResponse)(nil),    // 16: mailferry.v1.StartConsentResponse
-	(*DeleteAccountRequest)(nil),    // 17: mailferry.v1.DeleteAccountRequest
-	(*DeleteAccountResponse)(nil),   // 18: mailferry.v1.DeleteAccountResponse
-	(*ResetIndexRequest)(nil),       // 19: mailferry.v1.ResetIndexRequest
-	(*ResetIndexResponse)(nil),      // 20: mailferry.v1.ResetIndexResponse
-	(*FetchRequest)(nil),            // 21: mailferry.v1.FetchRequest
-	(*FetchResponse)(nil),           // 22: mailferry.v1.FetchResponse
-	(*FetchManyRequest)(nil),        // 23: mailferry.v1.FetchManyRequest
-	(*FetchManyResponse)(nil),       // 24: mailferry.v1.FetchManyResponse
-	(*ListRunsRequest)(nil),         // 25: mailferry.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),        // 26: mailferry.v1.ListRunsResponse
-	(*GetStatusRequest)(nil),        // 27: mailferry.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 28: mailferry.v1.GetStatusResponse
-	(*Component)(nil),               // 29: mailferry.v1.Component
-	(*ListDomainsRequest)(nil),      // 30: mailferry.v1.ListDomainsRequest
-	(*ListDomainsResponse)(nil),     // 31: mailferry.v1.ListDomainsResponse
-	(*PutDomainRequest)(nil),        // 32: mailferry.v1.PutDomainRequest
-	(*PutDomainResponse)(nil),       // 33: mailferry.v1.PutDomainResponse
-	(*DeleteDomainRequest)(nil),     // 34: mailferry.v1.DeleteDomainRequest
-	(*DeleteDomainResponse)(nil),    // 35: mailferry.v1.DeleteDomainResponse
-	(*GetSettingsRequest)(nil),      // 36: mailferry.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),     // 37: mailferry.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),      // 38: mailferry.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),     // 39: mailferry.v1.PutSettingsResponse
-	(*ListDeadRequest)(nil),         // 40: mailferry.v1.ListDeadRequest
-	(*DeadEntry)(nil),               // 41: mailferry.v1.DeadEntry
-	(*ListDeadResponse)(nil),        // 42: mailferry.v1.ListDeadResponse
-	(*GetDeadRequest)(nil),          // 43: mailferry.v1.GetDeadRequest
-	(*GetDeadResponse)(nil),         // 44: mailferry.v1.GetDeadResponse
-	(*RetryDeadRequest)(nil),        // 45: mailferry.v1.RetryDeadRequest
-	(*RetryDeadResponse)(nil),       // 46: mailferry.v1.RetryDeadResponse
-	(*DropDeadRequest)(nil),         // 47: mailferry.v1.DropDeadRequest
-	(*DropDeadResponse)(nil),        // 48: mailferry.v1.DropDeadResponse
-	(*BoostAccountRequest)(nil),     // 49: mailferry.v1.BoostAccountRequest
-	(*BoostAccountResponse)(nil),    // 50: mailferry.v1.BoostAccountResponse
-	(*ExplainScheduleRequest)(nil),  // 51: mailferry.v1.ExplainScheduleRequest
-	(*ScheduledStart)(nil),          // 52: mailferry.v1.ScheduledStart
-	(*ExplainScheduleResponse)(nil), // 53: mailferry.v1.ExplainScheduleResponse
-	(*ExportDeadRequest)(nil),       // 54: mailferry.v1.ExportDeadRequest
-	(*ExportDeadResponse)(nil),      // 55: mailferry.v1.ExportDeadResponse
-	(*Account)(nil),                 // 56: mailferry.v1.Account
-	(*TestReport)(nil),              // 57: mailferry.v1.TestReport
-	(*Provider)(nil),                // 58: mailferry.v1.Provider
-	(*timestamppb.Timestamp)(nil),   // 59: google.protobuf.Timestamp
+	(*ImportAccountsRequest)(nil),   // 4: mailferry.v1.ImportAccountsRequest
+	(*ImportAccountsResponse)(nil),  // 5: mailferry.v1.ImportAccountsResponse
+	(*ImportedAccount)(nil),         // 6: mailferry.v1.ImportedAccount
+	(*TestAccountRequest)(nil),      // 7: mailferry.v1.TestAccountRequest
+	(*TestAccountResponse)(nil),     // 8: mailferry.v1.TestAccountResponse
+	(*ListProvidersRequest)(nil),    // 9: mailferry.v1.ListProvidersRequest
+	(*ListProvidersResponse)(nil),   // 10: mailferry.v1.ListProvidersResponse
+	(*GetAccountRequest)(nil),       // 11: mailferry.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),      // 12: mailferry.v1.GetAccountResponse
+	(*AccountState)(nil),            // 13: mailferry.v1.AccountState
+	(*ListAccountsRequest)(nil),     // 14: mailferry.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 15: mailferry.v1.ListAccountsResponse
+	(*UpdateAccountRequest)(nil),    // 16: mailferry.v1.UpdateAccountRequest
+	(*UpdateAccountResponse)(nil),   // 17: mailferry.v1.UpdateAccountResponse
+	(*StartConsentRequest)(nil),     // 18: mailferry.v1.StartConsentRequest
+	(*StartConsentResponse)(nil),    // 19: mailferry.v1.StartConsentResponse
+	(*DeleteAccountRequest)(nil),    // 20: mailferry.v1.DeleteAccountRequest
+	(*DeleteAccountResponse)(nil),   // 21: mailferry.v1.DeleteAccountResponse
+	(*ResetIndexRequest)(nil),       // 22: mailferry.v1.ResetIndexRequest
+	(*ResetIndexResponse)(nil),      // 23: mailferry.v1.ResetIndexResponse
+	(*FetchRequest)(nil),            // 24: mailferry.v1.FetchRequest
+	(*FetchResponse)(nil),           // 25: mailferry.v1.FetchResponse
+	(*FetchManyRequest)(nil),        // 26: mailferry.v1.FetchManyRequest
+	(*FetchManyResponse)(nil),       // 27: mailferry.v1.FetchManyResponse
+	(*ListRunsRequest)(nil),         // 28: mailferry.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),        // 29: mailferry.v1.ListRunsResponse
+	(*GetStatusRequest)(nil),        // 30: mailferry.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 31: mailferry.v1.GetStatusResponse
+	(*Component)(nil),               // 32: mailferry.v1.Component
+	(*ListDomainsRequest)(nil),      // 33: mailferry.v1.ListDomainsRequest
+	(*ListDomainsResponse)(nil),     // 34: mailferry.v1.ListDomainsResponse
+	(*PutDomainRequest)(nil),        // 35: mailferry.v1.PutDomainRequest
+	(*PutDomainResponse)(nil),       // 36: mailferry.v1.PutDomainResponse
+	(*DeleteDomainRequest)(nil),     // 37: mailferry.v1.DeleteDomainRequest
+	(*DeleteDomainResponse)(nil),    // 38: mailferry.v1.DeleteDomainResponse
+	(*GetSettingsRequest)(nil),      // 39: mailferry.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),     // 40: mailferry.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),      // 41: mailferry.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),     // 42: mailferry.v1.PutSettingsResponse
+	(*ListDeadRequest)(nil),         // 43: mailferry.v1.ListDeadRequest
+	(*DeadEntry)(nil),               // 44: mailferry.v1.DeadEntry
+	(*ListDeadResponse)(nil),        // 45: mailferry.v1.ListDeadResponse
+	(*GetDeadRequest)(nil),          // 46: mailferry.v1.GetDeadRequest
+	(*GetDeadResponse)(nil),         // 47: mailferry.v1.GetDeadResponse
+	(*RetryDeadRequest)(nil),        // 48: mailferry.v1.RetryDeadRequest
+	(*RetryDeadResponse)(nil),       // 49: mailferry.v1.RetryDeadResponse
+	(*DropDeadRequest)(nil),         // 50: mailferry.v1.DropDeadRequest
+	(*DropDeadResponse)(nil),        // 51: mailferry.v1.DropDeadResponse
+	(*BoostAccountRequest)(nil),     // 52: mailferry.v1.BoostAccountRequest
+	(*BoostAccountResponse)(nil),    // 53: mailferry.v1.BoostAccountResponse
+	(*ExplainScheduleRequest)(nil),  // 54: mailferry.v1.ExplainScheduleRequest
+	(*ScheduledStart)(nil),          // 55: mailferry.v1.ScheduledStart
+	(*ExplainScheduleResponse)(nil), // 56: mailferry.v1.ExplainScheduleResponse
+	(*ExportDeadRequest)(nil),       // 57: mailferry.v1.ExportDeadRequest
+	(*ExportDeadResponse)(nil),      // 58: mailferry.v1.ExportDeadResponse
+	(*Account)(nil),                 // 59: mailferry.v1.Account
 	(*Fault)(nil),                   // 60: mailferry.v1.Fault
-	(*Progress)(nil),                // 61: mailferry.v1.Progress
-	(*RunReport)(nil),               // 62: mailferry.v1.RunReport
-	(*Domain)(nil),                  // 63: mailferry.v1.Domain
-	(*Settings)(nil),                // 64: mailferry.v1.Settings
-	(*durationpb.Duration)(nil),     // 65: google.protobuf.Duration
-	(*Schedule)(nil),                // 66: mailferry.v1.Schedule
-	(*DeadLetter)(nil),              // 67: mailferry.v1.DeadLetter
-	(*TriggerRequest)(nil),          // 68: mailferry.v1.TriggerRequest
-	(*TriggerResponse)(nil),         // 69: mailferry.v1.TriggerResponse
+	(*TestReport)(nil),              // 61: mailferry.v1.TestReport
+	(*Provider)(nil),                // 62: mailferry.v1.Provider
+	(*timestamppb.Timestamp)(nil),   // 63: google.protobuf.Timestamp
+	(*Progress)(nil),                // 64: mailferry.v1.Progress
+	(*RunReport)(nil),               // 65: mailferry.v1.RunReport
+	(*Domain)(nil),                  // 66: mailferry.v1.Domain
+	(*Settings)(nil),                // 67: mailferry.v1.Settings
+	(*durationpb.Duration)(nil),     // 68: google.protobuf.Duration
+	(*Schedule)(nil),                // 69: mailferry.v1.Schedule
+	(*DeadLetter)(nil),              // 70: mailferry.v1.DeadLetter
+	(*TriggerRequest)(nil),          // 71: mailferry.v1.TriggerRequest
+	(*TriggerResponse)(nil),         // 72: mailferry.v1.TriggerResponse
 }
 var file_mailferry_v1_control_proto_depIdxs = []int32{
-	56, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
-	56, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
-	1,  // 2: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	56, // 3: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
-	57, // 4: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
-	56, // 5: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
-	58, // 6: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
-	1,  // 7: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	56, // 8: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
-	10, // 9: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
-	59, // 10: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
-	59, // 11: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
-	60, // 12: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
-	59, // 13: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
-	59, // 14: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
-	59, // 15: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
-	0,  // 16: mailferry.v1.AccountState.status:type_name -> mailferry.v1.AccountStatus
-	59, // 17: mailferry.v1.AccountState.boosted_until:type_name -> google.protobuf.Timestamp
-	56, // 18: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
-	10, // 19: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
-	56, // 20: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
-	56, // 21: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
-	1,  // 22: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
-	59, // 23: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
-	1,  // 24: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	1,  // 25: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
-	1,  // 26: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
-	61, // 27: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
-	62, // 28: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
-	1,  // 29: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
-	62, // 30: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
-	29, // 31: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
-	63, // 32: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
-	63, // 33: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
-	63, // 34: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
-	64, // 35: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	65, // 36: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
-	66, // 37: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
-	65, // 38: mailferry.v1.PutSettingsRequest.min_interval:type_name -> google.protobuf.Duration
-	64, // 39: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
-	67, // 40: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
-	41, // 41: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
-	41, // 42: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
-	1,  // 43: mailferry.v1.BoostAccountRequest.ref:type_name -> mailferry.v1.AccountRef
-	65, // 44: mailferry.v1.BoostAccountRequest.duration:type_name -> google.protobuf.Duration
-	59, // 45: mailferry.v1.BoostAccountResponse.boosted_until:type_name -> google.protobuf.Timestamp
-	59, // 46: mailferry.v1.BoostAccountResponse.next_due_at:type_name -> google.protobuf.Timestamp
-	65, // 47: mailferry.v1.BoostAccountResponse.interval:type_name -> google.protobuf.Duration
-	1,  // 48: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
-	59, // 49: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
-	52, // 50: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
-	65, // 51: mailferry.v1.ExplainScheduleResponse.min_interval:type_name -> google.protobuf.Duration
-	65, // 52: mailferry.v1.ExplainScheduleResponse.adaptive_interval:type_name -> google.protobuf.Duration
-	59, // 53: mailferry.v1.ExplainScheduleResponse.boosted_until:type_name -> google.protobuf.Timestamp
-	2,  // 54: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
-	8,  // 55: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
-	11, // 56: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
-	13, // 57: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
-	17, // 58: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
-	4,  // 59: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
-	51, // 60: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
-	49, // 61: mailferry.v1.AccountService.BoostAccount:input_type -> mailferry.v1.BoostAccountRequest
-	15, // 62: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
-	19, // 63: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
-	21, // 64: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
-	23, // 65: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
-	68, // 66: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
-	25, // 67: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
-	27, // 68: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
-	30, // 69: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
-	32, // 70: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
-	34, // 71: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
-	36, // 72: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
-	38, // 73: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
-	6,  // 74: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
-	40, // 75: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
-	43, // 76: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
-	54, // 77: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
-	45, // 78: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
-	47, // 79: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
-	3,  // 80: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
-	9,  // 81: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
-	12, // 82: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
-	14, // 83: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
-	18, // 84: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
-	5,  // 85: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
-	53, // 86: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
-	50, // 87: mailferry.v1.AccountService.BoostAccount:output_type -> mailferry.v1.BoostAccountResponse
-	16, // 88: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
-	20, // 89: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
-	22, // 90: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
-	24, // 91: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
-	69, // 92: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
-	26, // 93: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
-	28, // 94: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
-	31, // 95: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
-	33, // 96: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
-	35, // 97: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
-	37, // 98: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
-	39, // 99: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
-	7,  // 100: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
-	42, // 101: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
-	44, // 102: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
-	55, // 103: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
-	46, // 104: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
-	48, // 105: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
-	80, // [80:106] is the sub-list for method output_type
-	54, // [54:80] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	59, // 0: mailferry.v1.CreateAccountRequest.account:type_name -> mailferry.v1.Account
+	59, // 1: mailferry.v1.CreateAccountResponse.account:type_name -> mailferry.v1.Account
+	2,  // 2: mailferry.v1.ImportAccountsRequest.accounts:type_name -> mailferry.v1.CreateAccountRequest
+	6,  // 3: mailferry.v1.ImportAccountsResponse.accounts:type_name -> mailferry.v1.ImportedAccount
+	60, // 4: mailferry.v1.ImportedAccount.fault:type_name -> mailferry.v1.Fault
+	1,  // 5: mailferry.v1.TestAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	59, // 6: mailferry.v1.TestAccountRequest.account:type_name -> mailferry.v1.Account
+	61, // 7: mailferry.v1.TestAccountResponse.report:type_name -> mailferry.v1.TestReport
+	59, // 8: mailferry.v1.TestAccountResponse.account:type_name -> mailferry.v1.Account
+	62, // 9: mailferry.v1.ListProvidersResponse.providers:type_name -> mailferry.v1.Provider
+	1,  // 10: mailferry.v1.GetAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	59, // 11: mailferry.v1.GetAccountResponse.account:type_name -> mailferry.v1.Account
+	13, // 12: mailferry.v1.GetAccountResponse.state:type_name -> mailferry.v1.AccountState
+	63, // 13: mailferry.v1.AccountState.next_due_at:type_name -> google.protobuf.Timestamp
+	63, // 14: mailferry.v1.AccountState.last_run_at:type_name -> google.protobuf.Timestamp
+	60, // 15: mailferry.v1.AccountState.last_fault:type_name -> mailferry.v1.Fault
+	63, // 16: mailferry.v1.AccountState.failing_since:type_name -> google.protobuf.Timestamp
+	63, // 17: mailferry.v1.AccountState.tls_since:type_name -> google.protobuf.Timestamp
+	63, // 18: mailferry.v1.AccountState.watched_since:type_name -> google.protobuf.Timestamp
+	0,  // 19: mailferry.v1.AccountState.status:type_name -> mailferry.v1.AccountStatus
+	63, // 20: mailferry.v1.AccountState.boosted_until:type_name -> google.protobuf.Timestamp
+	59, // 21: mailferry.v1.ListAccountsResponse.accounts:type_name -> mailferry.v1.Account
+	13, // 22: mailferry.v1.ListAccountsResponse.states:type_name -> mailferry.v1.AccountState
+	59, // 23: mailferry.v1.UpdateAccountRequest.account:type_name -> mailferry.v1.Account
+	59, // 24: mailferry.v1.UpdateAccountResponse.account:type_name -> mailferry.v1.Account
+	1,  // 25: mailferry.v1.StartConsentRequest.ref:type_name -> mailferry.v1.AccountRef
+	63, // 26: mailferry.v1.StartConsentResponse.expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 27: mailferry.v1.DeleteAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	1,  // 28: mailferry.v1.ResetIndexRequest.ref:type_name -> mailferry.v1.AccountRef
+	1,  // 29: mailferry.v1.FetchRequest.ref:type_name -> mailferry.v1.AccountRef
+	64, // 30: mailferry.v1.FetchResponse.progress:type_name -> mailferry.v1.Progress
+	65, // 31: mailferry.v1.FetchManyResponse.report:type_name -> mailferry.v1.RunReport
+	1,  // 32: mailferry.v1.ListRunsRequest.ref:type_name -> mailferry.v1.AccountRef
+	65, // 33: mailferry.v1.ListRunsResponse.runs:type_name -> mailferry.v1.RunReport
+	32, // 34: mailferry.v1.GetStatusResponse.components:type_name -> mailferry.v1.Component
+	66, // 35: mailferry.v1.ListDomainsResponse.domains:type_name -> mailferry.v1.Domain
+	66, // 36: mailferry.v1.PutDomainRequest.domain:type_name -> mailferry.v1.Domain
+	66, // 37: mailferry.v1.PutDomainResponse.domain:type_name -> mailferry.v1.Domain
+	67, // 38: mailferry.v1.GetSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	68, // 39: mailferry.v1.PutSettingsRequest.interval:type_name -> google.protobuf.Duration
+	69, // 40: mailferry.v1.PutSettingsRequest.schedule:type_name -> mailferry.v1.Schedule
+	68, // 41: mailferry.v1.PutSettingsRequest.min_interval:type_name -> google.protobuf.Duration
+	67, // 42: mailferry.v1.PutSettingsResponse.settings:type_name -> mailferry.v1.Settings
+	70, // 43: mailferry.v1.DeadEntry.letter:type_name -> mailferry.v1.DeadLetter
+	44, // 44: mailferry.v1.ListDeadResponse.entries:type_name -> mailferry.v1.DeadEntry
+	44, // 45: mailferry.v1.GetDeadResponse.entry:type_name -> mailferry.v1.DeadEntry
+	1,  // 46: mailferry.v1.BoostAccountRequest.ref:type_name -> mailferry.v1.AccountRef
+	68, // 47: mailferry.v1.BoostAccountRequest.duration:type_name -> google.protobuf.Duration
+	63, // 48: mailferry.v1.BoostAccountResponse.boosted_until:type_name -> google.protobuf.Timestamp
+	63, // 49: mailferry.v1.BoostAccountResponse.next_due_at:type_name -> google.protobuf.Timestamp
+	68, // 50: mailferry.v1.BoostAccountResponse.interval:type_name -> google.protobuf.Duration
+	1,  // 51: mailferry.v1.ExplainScheduleRequest.ref:type_name -> mailferry.v1.AccountRef
+	63, // 52: mailferry.v1.ScheduledStart.at:type_name -> google.protobuf.Timestamp
+	55, // 53: mailferry.v1.ExplainScheduleResponse.starts:type_name -> mailferry.v1.ScheduledStart
+	68, // 54: mailferry.v1.ExplainScheduleResponse.min_interval:type_name -> google.protobuf.Duration
+	68, // 55: mailferry.v1.ExplainScheduleResponse.adaptive_interval:type_name -> google.protobuf.Duration
+	63, // 56: mailferry.v1.ExplainScheduleResponse.boosted_until:type_name -> google.protobuf.Timestamp
+	2,  // 57: mailferry.v1.AccountService.CreateAccount:input_type -> mailferry.v1.CreateAccountRequest
+	4,  // 58: mailferry.v1.AccountService.ImportAccounts:input_type -> mailferry.v1.ImportAccountsRequest
+	11, // 59: mailferry.v1.AccountService.GetAccount:input_type -> mailferry.v1.GetAccountRequest
+	14, // 60: mailferry.v1.AccountService.ListAccounts:input_type -> mailferry.v1.ListAccountsRequest
+	16, // 61: mailferry.v1.AccountService.UpdateAccount:input_type -> mailferry.v1.UpdateAccountRequest
+	20, // 62: mailferry.v1.AccountService.DeleteAccount:input_type -> mailferry.v1.DeleteAccountRequest
+	7,  // 63: mailferry.v1.AccountService.TestAccount:input_type -> mailferry.v1.TestAccountRequest
+	54, // 64: mailferry.v1.AccountService.ExplainSchedule:input_type -> mailferry.v1.ExplainScheduleRequest
+	52, // 65: mailferry.v1.AccountService.BoostAccount:input_type -> mailferry.v1.BoostAccountRequest
+	18, // 66: mailferry.v1.AccountService.StartConsent:input_type -> mailferry.v1.StartConsentRequest
+	22, // 67: mailferry.v1.AccountService.ResetIndex:input_type -> mailferry.v1.ResetIndexRequest
+	24, // 68: mailferry.v1.RunService.Fetch:input_type -> mailferry.v1.FetchRequest
+	26, // 69: mailferry.v1.RunService.FetchMany:input_type -> mailferry.v1.FetchManyRequest
+	71, // 70: mailferry.v1.RunService.Trigger:input_type -> mailferry.v1.TriggerRequest
+	28, // 71: mailferry.v1.RunService.ListRuns:input_type -> mailferry.v1.ListRunsRequest
+	30, // 72: mailferry.v1.FleetService.GetStatus:input_type -> mailferry.v1.GetStatusRequest
+	33, // 73: mailferry.v1.FleetService.ListDomains:input_type -> mailferry.v1.ListDomainsRequest
+	35, // 74: mailferry.v1.FleetService.PutDomain:input_type -> mailferry.v1.PutDomainRequest
+	37, // 75: mailferry.v1.FleetService.DeleteDomain:input_type -> mailferry.v1.DeleteDomainRequest
+	39, // 76: mailferry.v1.FleetService.GetSettings:input_type -> mailferry.v1.GetSettingsRequest
+	41, // 77: mailferry.v1.FleetService.PutSettings:input_type -> mailferry.v1.PutSettingsRequest
+	9,  // 78: mailferry.v1.FleetService.ListProviders:input_type -> mailferry.v1.ListProvidersRequest
+	43, // 79: mailferry.v1.DeadService.ListDead:input_type -> mailferry.v1.ListDeadRequest
+	46, // 80: mailferry.v1.DeadService.GetDead:input_type -> mailferry.v1.GetDeadRequest
+	57, // 81: mailferry.v1.DeadService.ExportDead:input_type -> mailferry.v1.ExportDeadRequest
+	48, // 82: mailferry.v1.DeadService.RetryDead:input_type -> mailferry.v1.RetryDeadRequest
+	50, // 83: mailferry.v1.DeadService.DropDead:input_type -> mailferry.v1.DropDeadRequest
+	3,  // 84: mailferry.v1.AccountService.CreateAccount:output_type -> mailferry.v1.CreateAccountResponse
+	5,  // 85: mailferry.v1.AccountService.ImportAccounts:output_type -> mailferry.v1.ImportAccountsResponse
+	12, // 86: mailferry.v1.AccountService.GetAccount:output_type -> mailferry.v1.GetAccountResponse
+	15, // 87: mailferry.v1.AccountService.ListAccounts:output_type -> mailferry.v1.ListAccountsResponse
+	17, // 88: mailferry.v1.AccountService.UpdateAccount:output_type -> mailferry.v1.UpdateAccountResponse
+	21, // 89: mailferry.v1.AccountService.DeleteAccount:output_type -> mailferry.v1.DeleteAccountResponse
+	8,  // 90: mailferry.v1.AccountService.TestAccount:output_type -> mailferry.v1.TestAccountResponse
+	56, // 91: mailferry.v1.AccountService.ExplainSchedule:output_type -> mailferry.v1.ExplainScheduleResponse
+	53, // 92: mailferry.v1.AccountService.BoostAccount:output_type -> mailferry.v1.BoostAccountResponse
+	19, // 93: mailferry.v1.AccountService.StartConsent:output_type -> mailferry.v1.StartConsentResponse
+	23, // 94: mailferry.v1.AccountService.ResetIndex:output_type -> mailferry.v1.ResetIndexResponse
+	25, // 95: mailferry.v1.RunService.Fetch:output_type -> mailferry.v1.FetchResponse
+	27, // 96: mailferry.v1.RunService.FetchMany:output_type -> mailferry.v1.FetchManyResponse
+	72, // 97: mailferry.v1.RunService.Trigger:output_type -> mailferry.v1.TriggerResponse
+	29, // 98: mailferry.v1.RunService.ListRuns:output_type -> mailferry.v1.ListRunsResponse
+	31, // 99: mailferry.v1.FleetService.GetStatus:output_type -> mailferry.v1.GetStatusResponse
+	34, // 100: mailferry.v1.FleetService.ListDomains:output_type -> mailferry.v1.ListDomainsResponse
+	36, // 101: mailferry.v1.FleetService.PutDomain:output_type -> mailferry.v1.PutDomainResponse
+	38, // 102: mailferry.v1.FleetService.DeleteDomain:output_type -> mailferry.v1.DeleteDomainResponse
+	40, // 103: mailferry.v1.FleetService.GetSettings:output_type -> mailferry.v1.GetSettingsResponse
+	42, // 104: mailferry.v1.FleetService.PutSettings:output_type -> mailferry.v1.PutSettingsResponse
+	10, // 105: mailferry.v1.FleetService.ListProviders:output_type -> mailferry.v1.ListProvidersResponse
+	45, // 106: mailferry.v1.DeadService.ListDead:output_type -> mailferry.v1.ListDeadResponse
+	47, // 107: mailferry.v1.DeadService.GetDead:output_type -> mailferry.v1.GetDeadResponse
+	58, // 108: mailferry.v1.DeadService.ExportDead:output_type -> mailferry.v1.ExportDeadResponse
+	49, // 109: mailferry.v1.DeadService.RetryDead:output_type -> mailferry.v1.RetryDeadResponse
+	51, // 110: mailferry.v1.DeadService.DropDead:output_type -> mailferry.v1.DropDeadResponse
+	84, // [84:111] is the sub-list for method output_type
+	57, // [57:84] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_control_proto_init() }
@@ -3936,16 +4095,16 @@ func file_mailferry_v1_control_proto_init() {
 	file_mailferry_v1_run_proto_init()
 	file_mailferry_v1_test_proto_init()
 	file_mailferry_v1_trigger_proto_init()
-	file_mailferry_v1_control_proto_msgTypes[12].OneofWrappers = []any{}
-	file_mailferry_v1_control_proto_msgTypes[31].OneofWrappers = []any{}
-	file_mailferry_v1_control_proto_msgTypes[37].OneofWrappers = []any{}
+	file_mailferry_v1_control_proto_msgTypes[15].OneofWrappers = []any{}
+	file_mailferry_v1_control_proto_msgTypes[34].OneofWrappers = []any{}
+	file_mailferry_v1_control_proto_msgTypes[40].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_control_proto_rawDesc), len(file_mailferry_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   55,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -17,6 +17,7 @@ import (
 // AccountCmd administers remote accounts.
 type AccountCmd struct {
 	Add     AccountAddCmd     `cmd:"" help:"Add a remote account."`
+	Import  AccountImportCmd  `cmd:"" help:"Add many accounts from a file."`
 	List    AccountListCmd    `cmd:"" help:"List accounts and how they are doing."`
 	Show    AccountShowCmd    `cmd:"" help:"Show an account and its UID index."`
 	Edit    AccountEditCmd    `cmd:"" help:"Change an account."`

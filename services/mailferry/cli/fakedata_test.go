@@ -77,6 +77,18 @@ func (f *fake) CreateAccount(_ context.Context, r *mailferryv1.CreateAccountRequ
 	return &mailferryv1.CreateAccountResponse{Account: r.GetAccount()}, nil
 }
 
+func (f *fake) ImportAccounts(_ context.Context, r *mailferryv1.ImportAccountsRequest) (*mailferryv1.ImportAccountsResponse, error) {
+	res := &mailferryv1.ImportAccountsResponse{}
+	for _, a := range r.GetAccounts() {
+		one := &mailferryv1.ImportedAccount{Existed: a.GetAccount().GetName() == "there"}
+		if a.GetAccount().GetForwardTo() == "" {
+			one.Fault = &mailferryv1.Fault{Kind: mailferryv1.FaultKind_FAULT_KIND_POLICY, Message: "forward_to: is missing", Advice: "correct forward_to"}
+		}
+		res.Accounts = append(res.Accounts, one)
+	}
+	return res, nil
+}
+
 func (f *fake) UpdateAccount(_ context.Context, r *mailferryv1.UpdateAccountRequest) (*mailferryv1.UpdateAccountResponse, error) {
 	if f.updated = append(f.updated, r); len(f.updated) <= f.changed {
 		return nil, refuse(connect.CodeAborted, mailferryv1.FaultKind_FAULT_KIND_POLICY, "changed", "again")

@@ -42,6 +42,9 @@ const (
 	// AccountServiceCreateAccountProcedure is the fully-qualified name of the AccountService's
 	// CreateAccount RPC.
 	AccountServiceCreateAccountProcedure = "/mailferry.v1.AccountService/CreateAccount"
+	// AccountServiceImportAccountsProcedure is the fully-qualified name of the AccountService's
+	// ImportAccounts RPC.
+	AccountServiceImportAccountsProcedure = "/mailferry.v1.AccountService/ImportAccounts"
 	// AccountServiceGetAccountProcedure is the fully-qualified name of the AccountService's GetAccount
 	// RPC.
 	AccountServiceGetAccountProcedure = "/mailferry.v1.AccountService/GetAccount"
@@ -111,6 +114,9 @@ const (
 // AccountServiceClient is a client for the mailferry.v1.AccountService service.
 type AccountServiceClient interface {
 	CreateAccount(context.Context, *v1.CreateAccountRequest) (*v1.CreateAccountResponse, error)
+	// ImportAccounts adds up to 1,000 accounts and answers what became of each, in their order: one that is refused keeps none
+	// of the others. It may be repeated: an account that is there as it would be stored is passed over.
+	ImportAccounts(context.Context, *v1.ImportAccountsRequest) (*v1.ImportAccountsResponse, error)
 	GetAccount(context.Context, *v1.GetAccountRequest) (*v1.GetAccountResponse, error)
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
@@ -146,6 +152,12 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+AccountServiceCreateAccountProcedure,
 			connect.WithSchema(accountServiceMethods.ByName("CreateAccount")),
+			connect.WithClientOptions(opts...),
+		),
+		importAccounts: connect.NewClient[v1.ImportAccountsRequest, v1.ImportAccountsResponse](
+			httpClient,
+			baseURL+AccountServiceImportAccountsProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("ImportAccounts")),
 			connect.WithClientOptions(opts...),
 		),
 		getAccount: connect.NewClient[v1.GetAccountRequest, v1.GetAccountResponse](
@@ -211,6 +223,7 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 // accountServiceClient implements AccountServiceClient.
 type accountServiceClient struct {
 	createAccount   *connect.Client[v1.CreateAccountRequest, v1.CreateAccountResponse]
+	importAccounts  *connect.Client[v1.ImportAccountsRequest, v1.ImportAccountsResponse]
 	getAccount      *connect.Client[v1.GetAccountRequest, v1.GetAccountResponse]
 	listAccounts    *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
 	updateAccount   *connect.Client[v1.UpdateAccountRequest, v1.UpdateAccountResponse]
@@ -225,6 +238,15 @@ type accountServiceClient struct {
 // CreateAccount calls mailferry.v1.AccountService.CreateAccount.
 func (c *accountServiceClient) CreateAccount(ctx context.Context, req *v1.CreateAccountRequest) (*v1.CreateAccountResponse, error) {
 	response, err := c.createAccount.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ImportAccounts calls mailferry.v1.AccountService.ImportAccounts.
+func (c *accountServiceClient) ImportAccounts(ctx context.Context, req *v1.ImportAccountsRequest) (*v1.ImportAccountsResponse, error) {
+	response, err := c.importAccounts.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -311,6 +333,9 @@ func (c *accountServiceClient) ResetIndex(ctx context.Context, req *v1.ResetInde
 // AccountServiceHandler is an implementation of the mailferry.v1.AccountService service.
 type AccountServiceHandler interface {
 	CreateAccount(context.Context, *v1.CreateAccountRequest) (*v1.CreateAccountResponse, error)
+	// ImportAccounts adds up to 1,000 accounts and answers what became of each, in their order: one that is refused keeps none
+	// of the others. It may be repeated: an account that is there as it would be stored is passed over.
+	ImportAccounts(context.Context, *v1.ImportAccountsRequest) (*v1.ImportAccountsResponse, error)
 	GetAccount(context.Context, *v1.GetAccountRequest) (*v1.GetAccountResponse, error)
 	ListAccounts(context.Context, *v1.ListAccountsRequest) (*v1.ListAccountsResponse, error)
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
@@ -342,6 +367,12 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		AccountServiceCreateAccountProcedure,
 		svc.CreateAccount,
 		connect.WithSchema(accountServiceMethods.ByName("CreateAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
+	accountServiceImportAccountsHandler := connect.NewUnaryHandlerSimple(
+		AccountServiceImportAccountsProcedure,
+		svc.ImportAccounts,
+		connect.WithSchema(accountServiceMethods.ByName("ImportAccounts")),
 		connect.WithHandlerOptions(opts...),
 	)
 	accountServiceGetAccountHandler := connect.NewUnaryHandlerSimple(
@@ -405,6 +436,8 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		switch r.URL.Path {
 		case AccountServiceCreateAccountProcedure:
 			accountServiceCreateAccountHandler.ServeHTTP(w, r)
+		case AccountServiceImportAccountsProcedure:
+			accountServiceImportAccountsHandler.ServeHTTP(w, r)
 		case AccountServiceGetAccountProcedure:
 			accountServiceGetAccountHandler.ServeHTTP(w, r)
 		case AccountServiceListAccountsProcedure:
@@ -434,6 +467,10 @@ type UnimplementedAccountServiceHandler struct{}
 
 func (UnimplementedAccountServiceHandler) CreateAccount(context.Context, *v1.CreateAccountRequest) (*v1.CreateAccountResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.CreateAccount is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) ImportAccounts(context.Context, *v1.ImportAccountsRequest) (*v1.ImportAccountsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mailferry.v1.AccountService.ImportAccounts is not implemented"))
 }
 
 func (UnimplementedAccountServiceHandler) GetAccount(context.Context, *v1.GetAccountRequest) (*v1.GetAccountResponse, error) {
