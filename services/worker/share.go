@@ -13,9 +13,13 @@ import (
 )
 
 // share takes one of the slots that are parted among domains. Where it is false the domain has its share, and the job is
-// settled: the account is due again when one of its slots may be free, and till then costs none. One that was asked for by
-// hand waits in the queue.
+// settled: the account is due again when one of its slots may be free, and till then costs none. Those that are asked for by
+// hand have the reserved slots without regard to shares, so that nobody who looks on waits for runs of the schedule; more of
+// them wait in the queue.
 func (w *Worker) share(ctx context.Context, log *zap.Logger, c *queue.Claim) (leave func(), ok bool) {
+	if c.Trigger == queue.Manual && w.reserved.TryAcquire(1) {
+		return func() { w.reserved.Release(1) }, true
+	}
 	start := time.Now()
 	d, err := w.policies.domain(ctx, c.Domain)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // Config tunes a worker. Zero fields take their default.
@@ -130,6 +131,7 @@ type Worker struct {
 	drain    sync.Once
 	policies *policies
 	shares   *budget.Shares
+	reserved *semaphore.Weighted
 }
 
 // New returns a worker that has claimed nothing yet.
@@ -144,7 +146,7 @@ func New(ctx context.Context, d Deps, cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{Deps: d, cfg: cfg, metrics: newMetrics(d.Metrics), claims: claims, draining: make(chan struct{}), policies: newPolicies(d.Directory),
-		shares: budget.NewShares(cfg.Slots - cfg.Reserved), watchers: newWatchers(cfg.PushSessions, cfg.PushPerHost)}
+		shares: budget.NewShares(cfg.Slots - cfg.Reserved), reserved: semaphore.NewWeighted(int64(cfg.Reserved)), watchers: newWatchers(cfg.PushSessions, cfg.PushPerHost)}
 	w.settings.Store(&s)
 	return w, nil
 }
