@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -109,4 +112,61 @@ func TestASmallDomainPassesALargeOne(t *testing.T) {
 	if n := hangs.seen(); n > large/2 {
 		t.Errorf("%d of %d accounts of the large domain came first", n, large)
 	}
+}
+
+// TestHostileTenantRate is the benchmark of a tenant whose servers let every session wait: how long jobs of another one wait until
+// their sign-in, alone and beside it.
+func TestHostileTenantRate(t *testing.T) {
+	n, err := strconv.Atoi(os.Getenv("BENCH_HOSTILE_TENANT"))
+	if err != nil {
+		t.Skip("a benchmark: task bench:hostile-tenant")
+	}
+	const phase = 40 * time.Second
+	h := newHouse(t, nil)
+	hangs, answers := newCounter(t, 20*time.Second), newCounter(t, 0)
+	_, err = h.book.UpdateSettings(t.Context(), func(s *directory.Settings) error {
+		s.Destination, s.Interval = "maildir:"+h.dir+"/mail/%d/%n", 24*time.Hour
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	few, many := h.polled(answers, "few.example", 10), h.polled(hangs, "hostile.example", n)
+	h.start("planner")
+	h.planned(append(few, many...))
+	h.start("worker")
+	alone := h.lag(answers, few, phase)
+	for i, a := range many {
+		h.trigger(a, fmt.Sprint("h", i), queue.Scheduled)
+	}
+	testenv.Eventually(t, time.Minute, "the hostile domain has what it gets", func() bool { return hangs.seen() >= 30 })
+	beside := h.lag(answers, few, phase)
+	fmt.Printf("hostile_accounts %d\nlag_p99_ms_alone %d\nlag_p99_ms_beside %d\nlag_grows_ms %d (wanted < 2000)\n",
+		n, alone.Milliseconds(), beside.Milliseconds(), (beside - alone).Milliseconds())
+	if beside-alone >= 2*time.Second {
+		t.Errorf("p99 grows by %v", beside-alone)
+	}
+}
+
+// lag has the accounts run one after the other for so long, and returns the 99th percentile of the time until they signed in.
+func (h *house) lag(c *counter, accounts []account.Account, long time.Duration) time.Duration {
+	h.t.Helper()
+	count := func(a account.Account) int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.logins[a.Username]
+	}
+	var lags []time.Duration
+	for end := time.Now().Add(long); time.Now().Before(end); {
+		a := accounts[len(lags)%len(accounts)]
+		before, start := count(a), time.Now()
+		h.trigger(a, fmt.Sprint("few", start.UnixNano()), queue.Scheduled)
+		for count(a) == before && time.Since(start) < long {
+			time.Sleep(2 * time.Millisecond)
+		}
+		lags = append(lags, time.Since(start))
+		time.Sleep(50 * time.Millisecond)
+	}
+	slices.Sort(lags)
+	return lags[len(lags)*99/100]
 }
