@@ -2,6 +2,8 @@ package jsapi
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"reflect"
 	"time"
 
@@ -18,4 +20,22 @@ func Same(there, want jetstream.StreamConfig) bool {
 	want.Duplicates = cmp.Or(want.Duplicates, 2*time.Minute)
 	want.Metadata, want.ConsumerLimits = there.Metadata, there.ConsumerLimits // the server's own notes
 	return reflect.DeepEqual(there, want)
+}
+
+// MakeStream makes a stream, or brings the one that is there to cfg, unless it is as it should be.
+func MakeStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+	s, err := js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = js.CreateStream(ctx, cfg)
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return err
+		}
+		s, err = js.Stream(ctx, cfg.Name)
+	}
+	if err != nil || Same(s.CachedInfo().Config, cfg) {
+		return err
+	}
+	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq // of the process that made it
+	_, err = js.UpdateStream(ctx, cfg)
+	return err
 }

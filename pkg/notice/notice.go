@@ -82,7 +82,7 @@ func (n *Notices) caller() jsapi.Caller { return jsapi.Caller{Conn: n.nc, Make: 
 func (n *Notices) make(ctx context.Context) error {
 	n.making.Lock()
 	defer n.making.Unlock()
-	_, err := n.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	err := jsapi.MakeStream(ctx, n.js, jetstream.StreamConfig{
 		Name: stream, Description: "what owners and administrators are to be told", Subjects: []string{subject + "*"},
 		Retention: jetstream.InterestPolicy, Storage: jetstream.FileStorage, Replicas: n.cfg.Replicas, Discard: jetstream.DiscardNew,
 		MaxMsgs: maxNotices, MaxBytes: maxBytes, MaxMsgSize: maxNotice, MaxAge: MaxAge, Duplicates: dedupe,

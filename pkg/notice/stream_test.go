@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/testenv"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 )
@@ -69,6 +70,32 @@ func TestStream(t *testing.T) {
 	cancel()
 	if err := <-done; err == nil {
 		t.Error("a notice that was not there")
+	}
+}
+
+// A process that starts does not update a stream that is as it should be: another one may be making its consumers.
+func TestOpenUpdatesNothing(t *testing.T) {
+	t.Parallel()
+	srv := testenv.NewNATS(t)
+	updates, err := srv.Conn.SubscribeSync("$JS.EVENT.ADVISORY.STREAM.UPDATED." + stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := Open(limited(t), srv.Conn, srv.JS, Config{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := srv.JS.UpdateStream(limited(t), jetstream.StreamConfig{ // an update is told of, and those before it
+		Name: stream, Subjects: []string{subject + "*"}, Retention: jetstream.InterestPolicy, Storage: jetstream.FileStorage, Description: "another",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := updates.NextMsgWithContext(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := updates.Pending(); err != nil || n > 0 {
+		t.Errorf("%d updates more than the one, %v", n, err)
 	}
 }
 
