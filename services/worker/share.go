@@ -13,9 +13,9 @@ import (
 )
 
 // share takes one of the slots that are parted among domains. Where it is false the domain has its share, and the job is
-// settled: the account is due again when one of its slots may be free, and till then costs none. Those that are asked for by
-// hand have the reserved slots without regard to shares, so that nobody who looks on waits for runs of the schedule; more of
-// them wait in the queue.
+// settled: the account is due again when one of its slots may be free, and till then costs none. A job of push waits in the
+// queue, for its account need not have a due time. Those that are asked for by hand have the reserved slots without regard to
+// shares, so that nobody who looks on waits for runs of the schedule; more of them wait in the queue.
 func (w *Worker) share(ctx context.Context, log *zap.Logger, c *queue.Claim) (leave func(), ok bool) {
 	if c.Trigger == queue.Manual && w.reserved.TryAcquire(1) {
 		return func() { w.reserved.Release(1) }, true
@@ -36,10 +36,10 @@ func (w *Worker) share(ctx context.Context, log *zap.Logger, c *queue.Claim) (le
 	log.Debug("the domain has its share of the slots", zap.Duration("again", wait))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if c.Trigger != queue.Manual {
+	if c.Trigger == queue.Scheduled {
 		_, err = w.Due.Move(ctx, c.AccountUID, c.Revision, time.Now().Add(wait))
 	}
-	if c.Trigger == queue.Manual || err != nil {
+	if c.Trigger != queue.Scheduled || err != nil {
 		err = c.Nak(ctx, wait)
 	} else {
 		err = c.Ack(ctx)
