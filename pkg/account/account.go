@@ -164,6 +164,8 @@ type Account struct {
 	// Recipients says who gets the messages, Rules where they go instead.
 	Recipients Recipients
 	Rules      []Rule
+	// Labels are what accounts are listed and triggered together by: sorted, each once.
+	Labels []string
 	// Notify mails a notice to the owner when the account's state changes: to NotifyTo, "" for the address of ForwardTo.
 	Notify    bool
 	NotifyTo  string
@@ -241,6 +243,7 @@ func (a Account) WithDefaults() Account {
 		a.OnIndexLoss = Recollect
 	}
 	a.TLSPins = normalPins(a.TLSPins)
+	a.Labels = normalLabels(a.Labels)
 	a.Recipients = a.Recipients.withDefaults()
 	a.Mailboxes, a.ExcludeMailboxes = normalMailboxes(a.Mailboxes), normalMailboxes(a.ExcludeMailboxes)
 	return a
@@ -313,7 +316,7 @@ func (a Account) Proto() *mailferryv1.Account {
 		Mailboxes: a.Mailboxes, ExcludeMailboxes: a.ExcludeMailboxes,
 		Push: a.Push, Recipients: a.Recipients.proto(), Rules: RulesProto(a.Rules),
 		Notify: a.Notify, NotifyTo: a.NotifyTo,
-		Schedule: ScheduleProto(a.Schedule),
+		Schedule: ScheduleProto(a.Schedule), Labels: a.Labels,
 	}
 	if a.Interval > 0 {
 		p.Interval = durationpb.New(a.Interval)
@@ -349,7 +352,7 @@ func FromProto(p *mailferryv1.Account) Account {
 		Mailboxes: p.GetMailboxes(), ExcludeMailboxes: p.GetExcludeMailboxes(),
 		Push: p.GetPush(), Recipients: recipientsFromProto(p.GetRecipients()), Rules: RulesFromProto(p.GetRules()),
 		Notify: p.GetNotify(), NotifyTo: p.GetNotifyTo(),
-		Schedule: ScheduleFromProto(p.GetSchedule()),
+		Schedule: ScheduleFromProto(p.GetSchedule()), Labels: p.GetLabels(),
 	}
 	if t := p.GetCreatedAt(); t != nil {
 		a.CreatedAt = t.AsTime()

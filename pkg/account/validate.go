@@ -84,6 +84,9 @@ func (a Account) Validate() error {
 	if err := a.validateTargets(); err != nil {
 		return err
 	}
+	if err := a.validateLabels(); err != nil {
+		return err
+	}
 	if err := a.validateNotify(); err != nil {
 		return err
 	}

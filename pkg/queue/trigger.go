@@ -121,7 +121,7 @@ func readTrigger(b []byte) (r *mailferryv1.TriggerRequest, js bool, err error) {
 		return r, js, fmt.Errorf("want a TriggerRequest of 1 to %d bytes, in protobuf or in JSON", maxTrigger)
 	case js:
 		if protojson.Unmarshal(b, r) != nil { // its own words quote the request
-			err = errors.New("the JSON is no TriggerRequest: its fields are requestId, domain, name, all, failing")
+			err = errors.New("the JSON is no TriggerRequest: its fields are requestId, domain, name, all, failing, label")
 		}
 	default:
 		if proto.Unmarshal(b, r) != nil {

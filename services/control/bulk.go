@@ -18,6 +18,7 @@ const batch = 200
 type bulkConfig struct {
 	wait    bool   // until each has ended a run
 	failing bool   // only those whose last run failed
+	label   string // only those that carry it; "": any
 	request string // the name of the request, "" for none
 }
 
@@ -36,7 +37,7 @@ type bulk struct {
 	stream told
 	ends   chan ended // a window's worth: hearing never waits for the caller
 
-	seen    int               // accounts read, inactive ones too
+	seen    int               // accounts read that are meant, inactive ones too
 	open    int               // triggered and not reported yet
 	held    []account.Account // read, and waiting for the budget of their domain; at most a batch
 	drained bool
@@ -173,6 +174,9 @@ func (b *bulk) read(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+		if !a.HasLabel(b.cfg.label) {
+			continue
 		}
 		b.seen++
 		if a.Active {

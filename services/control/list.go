@@ -26,7 +26,11 @@ func (s *Service) ListAccounts(ctx context.Context, req *mailferryv1.ListAccount
 	if err != nil {
 		return nil, err
 	}
-	page, more, err := s.page(ctx, domain, after, size)
+	label, err := labelName(req.GetLabel())
+	if err != nil {
+		return nil, err
+	}
+	page, more, err := s.page(ctx, domain, label, after, size)
 	if err != nil {
 		return nil, asError("accounts", err)
 	}
@@ -45,13 +49,13 @@ func (s *Service) ListAccounts(ctx context.Context, req *mailferryv1.ListAccount
 
 // page returns the first accounts after the one a token names, and whether there are more. The directory
 // yields them in any order, so the page is chosen in one pass, in memory of one page.
-func (s *Service) page(ctx context.Context, domain string, after account.Account, size int) (page []account.Account, more bool, err error) {
+func (s *Service) page(ctx context.Context, domain, label string, after account.Account, size int) (page []account.Account, more bool, err error) {
 	page = make([]account.Account, 0, size+1)
 	for a, err := range s.Directory.Accounts(ctx, domain) {
 		if err != nil {
 			return nil, false, err
 		}
-		if after.Name != "" && byName(a, after) <= 0 {
+		if after.Name != "" && byName(a, after) <= 0 || !a.HasLabel(label) {
 			continue
 		}
 		if len(page) > size && byName(a, page[size]) > 0 {
@@ -65,6 +69,14 @@ func (s *Service) page(ctx context.Context, domain string, after account.Account
 		return page[:size], true, nil
 	}
 	return page, false, nil
+}
+
+// labelName returns the label that is asked for, "" for any.
+func labelName(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return s, asField(account.ValidateLabel("label", s))
 }
 
 // byName orders accounts by domain, then by name.

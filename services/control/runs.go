@@ -150,20 +150,31 @@ func errCutOff() error {
 		"control is being stopped or lost its connection")
 }
 
-// FetchMany triggers the active accounts of a domain, or of all, and waits if asked to.
+// FetchMany triggers the active accounts of a domain, or of all, or those of them with a label, and waits if asked to.
 func (s *Service) FetchMany(ctx context.Context, req *mailferryv1.FetchManyRequest, stream *connect.ServerStream[mailferryv1.FetchManyResponse]) error {
 	domain, err := domainName(req.GetDomain(), true)
 	if err != nil {
 		return err
 	}
+	label, err := labelName(req.GetLabel())
+	if err != nil {
+		return err
+	}
 	next, stop := iter.Pull2(s.Directory.Accounts(ctx, domain))
 	defer stop()
-	b := newBulk(s, next, bulkConfig{wait: req.GetWait(), failing: req.GetFailing()}, stream)
+	b := newBulk(s, next, bulkConfig{wait: req.GetWait(), failing: req.GetFailing(), label: label}, stream)
 	if err := b.run(ctx); err != nil {
 		return asError("fetch", err)
 	}
-	if b.seen == 0 && domain != "" {
-		return refusal(connect.CodeNotFound, fault.NotFound, "see 'mailferry account list' for the accounts there are", "domain %s has no accounts", domain)
+	if b.seen > 0 || domain == "" && label == "" {
+		return nil
 	}
-	return nil
+	what := "there are no accounts"
+	if domain != "" {
+		what = "domain " + domain + " has no accounts"
+	}
+	if label != "" {
+		what += " with the label " + label
+	}
+	return refusal(connect.CodeNotFound, fault.NotFound, "see 'mailferry account list' for the accounts there are", "%s", what)
 }

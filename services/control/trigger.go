@@ -70,7 +70,7 @@ func (s *Service) trigger(ctx context.Context, req *triggerRequest) *triggerResp
 		if res.GetRequestId() == "" {
 			res.RequestId = newJobID()
 		}
-		kept := &triggerRequest{RequestId: res.GetRequestId(), Domain: req.GetDomain(), All: req.GetAll(), Failing: req.GetFailing()}
+		kept := &triggerRequest{RequestId: res.GetRequestId(), Domain: req.GetDomain(), All: req.GetAll(), Failing: req.GetFailing(), Label: req.GetLabel()}
 		return asError("trigger", s.Queue.PublishTrigger(ctx, kept))
 	})
 }
@@ -81,7 +81,7 @@ func (s *Service) carry(ctx context.Context, req *triggerRequest) *triggerRespon
 	return s.answer(ctx, req, func(ctx context.Context, _ *triggerResponse) error {
 		next, stop := iter.Pull2(s.Directory.Accounts(ctx, req.GetDomain()))
 		defer stop()
-		b := newBulk(s, next, bulkConfig{failing: req.GetFailing(), request: req.GetRequestId()}, nobody{})
+		b := newBulk(s, next, bulkConfig{failing: req.GetFailing(), label: req.GetLabel(), request: req.GetRequestId()}, nobody{})
 		return asError("trigger", b.run(ctx))
 	})
 }
@@ -122,7 +122,13 @@ func checkTrigger(req *triggerRequest) error {
 		return errField("all", "goes without domain and name")
 	case req.GetName() != "" && req.GetFailing():
 		return errField("failing", "goes with several accounts")
-	case req.GetAll():
+	case req.GetName() != "" && req.GetLabel() != "":
+		return errField("label", "goes with several accounts")
+	}
+	if _, err := labelName(req.GetLabel()); err != nil {
+		return err
+	}
+	if req.GetAll() || req.GetDomain() == "" && req.GetName() == "" && req.GetLabel() != "" {
 		return nil
 	}
 	domain, err := domainName(req.GetDomain(), false)

@@ -1095,7 +1095,10 @@ type Account struct {
 	Notify   bool   `protobuf:"varint,80,opt,name=notify,proto3" json:"notify,omitempty"`
 	NotifyTo string `protobuf:"bytes,81,opt,name=notify_to,json=notifyTo,proto3" json:"notify_to,omitempty"`
 	// In place of interval. Without entries: interval, then the domain's schedule, then the global one.
-	Schedule      *Schedule `protobuf:"bytes,90,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Schedule *Schedule `protobuf:"bytes,90,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// By which accounts are listed and triggered together: 1 to 63 of a-z 0-9 - . _ each, at most 16. They come back sorted,
+	// each once.
+	Labels        []string `protobuf:"bytes,92,rep,name=labels,proto3" json:"labels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1483,6 +1486,13 @@ func (x *Account) GetNotifyTo() string {
 func (x *Account) GetSchedule() *Schedule {
 	if x != nil {
 		return x.Schedule
+	}
+	return nil
+}
+
+func (x *Account) GetLabels() []string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -2144,7 +2154,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\bcontinue\x18\r \x01(\bR\bcontinue\"A\n" +
 	"\bSchedule\x12\x18\n" +
 	"\aentries\x18\x01 \x03(\tR\aentries\x12\x1b\n" +
-	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xb1\x0f\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"\xc9\x0f\n" +
 	"\aAccount\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
@@ -2205,7 +2215,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x05rules\x18H \x03(\v2\x12.mailferry.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
 	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
-	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\"\xbd\n" +
+	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12\x16\n" +
+	"\x06labels\x18\\ \x03(\tR\x06labels\"\xbd\n" +
 	"\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +

@@ -965,9 +965,11 @@ func (x *AccountState) GetQuietRuns() int32 {
 type ListAccountsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all domains.
-	Domain        string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Domain    string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	PageSize  int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only those that carry this label.
+	Label         string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1019,6 +1021,13 @@ func (x *ListAccountsRequest) GetPageSize() int32 {
 func (x *ListAccountsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListAccountsRequest) GetLabel() string {
+	if x != nil {
+		return x.Label
 	}
 	return ""
 }
@@ -1613,7 +1622,9 @@ type FetchManyRequest struct {
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	Wait   bool   `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Only those whose last run failed.
-	Failing       bool `protobuf:"varint,3,opt,name=failing,proto3" json:"failing,omitempty"`
+	Failing bool `protobuf:"varint,3,opt,name=failing,proto3" json:"failing,omitempty"`
+	// Only those that carry this label.
+	Label         string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1667,6 +1678,13 @@ func (x *FetchManyRequest) GetFailing() bool {
 		return x.Failing
 	}
 	return false
+}
+
+func (x *FetchManyRequest) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
 }
 
 type FetchManyResponse struct {
@@ -3631,12 +3649,13 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x06status\x18[ \x01(\x0e2\x1b.mailferry.v1.AccountStatusR\x06status\x12?\n" +
 	"\rboosted_until\x18_ \x01(\v2\x1a.google.protobuf.TimestampR\fboostedUntil\x12\x1d\n" +
 	"\n" +
-	"quiet_runs\x18` \x01(\x05R\tquietRuns\"i\n" +
+	"quiet_runs\x18` \x01(\x05R\tquietRuns\"\x7f\n" +
 	"\x13ListAccountsRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"\xa5\x01\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x14\n" +
+	"\x05label\x18\x04 \x01(\tR\x05label\"\xa5\x01\n" +
 	"\x14ListAccountsResponse\x121\n" +
 	"\baccounts\x18\x01 \x03(\v2\x15.mailferry.v1.AccountR\baccounts\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x122\n" +
@@ -3673,11 +3692,12 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x18.mailferry.v1.AccountRefR\x03ref\"W\n" +
 	"\rFetchResponse\x122\n" +
 	"\bprogress\x18\x01 \x01(\v2\x16.mailferry.v1.ProgressR\bprogress\x12\x12\n" +
-	"\x04note\x18\x02 \x01(\tR\x04note\"X\n" +
+	"\x04note\x18\x02 \x01(\tR\x04note\"n\n" +
 	"\x10FetchManyRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
 	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
-	"\afailing\x18\x03 \x01(\bR\afailing\"\x94\x02\n" +
+	"\afailing\x18\x03 \x01(\bR\afailing\x12\x14\n" +
+	"\x05label\x18\x04 \x01(\tR\x05label\"\x94\x02\n" +
 	"\x11FetchManyResponse\x12\x1a\n" +
 	"\baccounts\x18\x01 \x01(\x03R\baccounts\x12\x1c\n" +
 	"\ttriggered\x18\x02 \x01(\x03R\ttriggered\x12\x1a\n" +

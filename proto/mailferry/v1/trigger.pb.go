@@ -108,7 +108,9 @@ type TriggerRequest struct {
 	// All active accounts of all domains; domain and name are unset.
 	All bool `protobuf:"varint,4,opt,name=all,proto3" json:"all,omitempty"`
 	// Of several accounts only those whose last run failed.
-	Failing       bool `protobuf:"varint,5,opt,name=failing,proto3" json:"failing,omitempty"`
+	Failing bool `protobuf:"varint,5,opt,name=failing,proto3" json:"failing,omitempty"`
+	// Of several accounts only those that carry this label. Without domain, name and all: those of all domains.
+	Label         string `protobuf:"bytes,6,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -176,6 +178,13 @@ func (x *TriggerRequest) GetFailing() bool {
 		return x.Failing
 	}
 	return false
+}
+
+func (x *TriggerRequest) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
 }
 
 type TriggerResponse struct {
@@ -269,14 +278,15 @@ var File_mailferry_v1_trigger_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_trigger_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/trigger.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n" +
+	"\x1amailferry/v1/trigger.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x01\n" +
 	"\x0eTriggerRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
 	"\x03all\x18\x04 \x01(\bR\x03all\x12\x18\n" +
-	"\afailing\x18\x05 \x01(\bR\afailing\"\xf1\x01\n" +
+	"\afailing\x18\x05 \x01(\bR\afailing\x12\x14\n" +
+	"\x05label\x18\x06 \x01(\tR\x05label\"\xf1\x01\n" +
 	"\x0fTriggerResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x126\n" +

@@ -44,6 +44,7 @@ type AccountAddCmd struct {
 	Recipients  `embed:""`
 	Policy      `embed:""`
 	OwnerNotify `embed:""`
+	Labels      `embed:""`
 	Mailboxes   `embed:""`
 	Certificate `embed:""`
 }
@@ -77,6 +78,7 @@ func (c *AccountAddCmd) Run(ctx context.Context, env *Env) error {
 	c.Calendar.applyTo(&a)
 	c.Policy.apply(&a)
 	c.OwnerNotify.apply(&a)
+	c.Labels.apply(&a)
 	c.Mailboxes.apply(&a)
 	if err := c.Recipients.apply(&a); err != nil {
 		return err
@@ -110,6 +112,7 @@ type AccountListCmd struct {
 	Client `embed:""`
 
 	Domain string `arg:"" optional:"" help:"Only accounts of this domain."`
+	Label  string `placeholder:"LABEL" help:"Only accounts with this label."`
 }
 
 // Run prints a page at a time.
@@ -120,7 +123,7 @@ func (c *AccountListCmd) Run(ctx context.Context, env *Env) error {
 	}
 	t := newTable(env, table.Row{"account", "remote", "forward to", "last run", "next", "collected", "state"}, 6)
 	for page, n := "", 0; ; {
-		res, err := to.accounts.ListAccounts(ctx, &mailferryv1.ListAccountsRequest{Domain: c.Domain, PageToken: page, PageSize: 500})
+		res, err := to.accounts.ListAccounts(ctx, &mailferryv1.ListAccountsRequest{Domain: c.Domain, Label: c.Label, PageToken: page, PageSize: 500})
 		if err != nil {
 			return err
 		}
@@ -142,7 +145,9 @@ func (c *AccountListCmd) Run(ctx context.Context, env *Env) error {
 		if page != "" {
 			continue
 		}
-		if n == 0 && !c.JSON {
+		if n == 0 && !c.JSON && c.Label != "" {
+			_, _ = fmt.Fprintf(env.Stdout, "there are no accounts with the label %s\n", c.Label)
+		} else if n == 0 && !c.JSON {
 			_, _ = fmt.Fprintln(env.Stdout, "there are no accounts; add one with 'mailferry account add' (see its --help)")
 		} else if !c.JSON {
 			t.Render()
@@ -248,7 +253,7 @@ func showAccount(env *Env, a *mailferryv1.Account, s *mailferryv1.AccountState) 
 		"account", a.GetDomain()+"/"+a.GetName(), "uid", a.GetUid(), "active", yes(a.GetActive()),
 		"remote", remoteOf(a), "tls", word(a.GetTls(), "TLS_MODE_"), "tls seen", seen, "certificate", certificate, "auth", authOf(a), "apop", map[bool]string{true: "yes"}[a.GetApop()],
 		"lenient dot", map[bool]string{true: "yes"}[a.GetLenientDot()],
-		"forward to", forwardOf(a), "recipients", recipientsOf(a), "rules", rulesOf(a.GetRules()), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "notices", notifyOf(a), "mailboxes", mailboxesOf(a),
+		"forward to", forwardOf(a), "recipients", recipientsOf(a), "rules", rulesOf(a.GetRules()), "interval", schedule, "push", pushOf(a, s), "after collection", afterOf(a), "collects", limitsOf(a), "notices", notifyOf(a), "labels", strings.Join(a.GetLabels(), ", "), "mailboxes", mailboxesOf(a),
 		"on index loss", word(a.GetOnIndexLoss(), "ON_INDEX_LOSS_"), "created", instant(a.GetCreatedAt()),
 		"changed", instant(a.GetUpdatedAt()), "revision", strconv.FormatUint(a.GetRevision(), 10),
 		"state", stateOf(a, s), "last run", instant(s.GetLastRunAt()), "next run", instant(s.GetNextDueAt()), "boosted until", instant(s.GetBoostedUntil()),

@@ -41,6 +41,7 @@ type AccountEditCmd struct {
 	Recipients  `embed:""`
 	Policy      `embed:""`
 	OwnerNotify `embed:""`
+	Labels      `embed:""`
 	Mailboxes   `embed:""`
 	Certificate `embed:""`
 }
@@ -90,6 +91,7 @@ func (c *AccountEditCmd) Run(ctx context.Context, env *Env) error {
 		c.Calendar.applyTo(&a)
 		c.Policy.apply(&a)
 		c.OwnerNotify.apply(&a)
+		c.Labels.apply(&a)
 		c.Mailboxes.apply(&a)
 		if err := c.Recipients.apply(&a); err != nil {
 			return err
@@ -128,7 +130,7 @@ func (c *AccountEditCmd) changes() bool {
 			return true
 		}
 	}
-	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.OwnerNotify.named() || c.Mailboxes.named() || c.Copies.named() || c.Calendar.named() || c.Recipients.named() ||
+	return c.ForgetTLS || c.Certificate.named() || c.Policy.named() || c.OwnerNotify.named() || c.Labels.named() || c.Mailboxes.named() || c.Copies.named() || c.Calendar.named() || c.Recipients.named() ||
 		c.Interval != nil || c.APOP != nil || c.LenientDot != nil || c.Active != nil || c.AskPassword || c.given()
 }
 

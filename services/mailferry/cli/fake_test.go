@@ -44,6 +44,7 @@ type fake struct {
 	changed  int // how often an edit finds the account changed
 	progress []*mailferryv1.FetchResponse
 	many     []*mailferryv1.FetchManyResponse
+	fetched  *mailferryv1.FetchManyRequest // what was asked for
 	consent  []*mailferryv1.StartConsentResponse
 	broken   bool
 }

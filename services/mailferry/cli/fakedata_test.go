@@ -17,7 +17,7 @@ func alice() *mailferryv1.Account {
 		Uid: "abcdefghij", Domain: "example.com", Name: "gmail-alice", Active: true, Protocol: mailferryv1.Protocol_PROTOCOL_IMAP,
 		Host: "imap.gmail.com", Username: "alice@gmail.com", Tls: mailferryv1.TlsMode_TLS_MODE_DIRECT, ForwardTo: "alice@example.com",
 		Interval: durationpb.New(5 * time.Minute), After: mailferryv1.AfterCollection_AFTER_COLLECTION_LEAVE,
-		OnIndexLoss: mailferryv1.OnIndexLoss_ON_INDEX_LOSS_RECOLLECT, CreatedAt: at(-48 * time.Hour), UpdatedAt: at(-time.Hour), Revision: 7,
+		OnIndexLoss: mailferryv1.OnIndexLoss_ON_INDEX_LOSS_RECOLLECT, CreatedAt: at(-48 * time.Hour), UpdatedAt: at(-time.Hour), Revision: 7, Labels: []string{"eu", "vip"},
 	}
 }
 
@@ -138,7 +138,8 @@ func (f *fake) Fetch(_ context.Context, _ *mailferryv1.FetchRequest, s *connect.
 	return nil
 }
 
-func (f *fake) FetchMany(_ context.Context, _ *mailferryv1.FetchManyRequest, s *connect.ServerStream[mailferryv1.FetchManyResponse]) error {
+func (f *fake) FetchMany(_ context.Context, r *mailferryv1.FetchManyRequest, s *connect.ServerStream[mailferryv1.FetchManyResponse]) error {
+	f.fetched = r
 	for _, p := range f.many {
 		if err := s.Send(p); err != nil {
 			return err

@@ -21,8 +21,9 @@ type FetchCmd struct {
 	Ref     *Ref   `arg:"" optional:"" name:"domain/name" help:"The account: triggers it and shows the run until it has ended."`
 	Domain  string `xor:"what" help:"Trigger the active accounts of a domain."`
 	All     bool   `xor:"what" help:"Trigger all active accounts."`
-	Failing bool   `help:"With --domain or --all: only those whose last run failed."`
-	Wait    bool   `help:"With --domain or --all: wait until each has ended a run."`
+	Label   string `placeholder:"LABEL" help:"Trigger the active accounts with a label; with --domain: those of the domain."`
+	Failing bool   `help:"With --domain, --label or --all: only those whose last run failed."`
+	Wait    bool   `help:"With --domain, --label or --all: wait until each has ended a run."`
 }
 
 // Help shows examples.
@@ -30,6 +31,7 @@ func (*FetchCmd) Help() string {
 	return `Examples:
   mailferry fetch example.com/gmail-alice       one account, live
   mailferry fetch --domain example.com --wait   all of a domain, until the last run has ended
+  mailferry fetch --label vip --wait            all with a label, of whatever domain
   mailferry fetch --all                         trigger all and return
   mailferry fetch --all --failing --wait        try again what failed, for instance after a server is back
   mailferry fetch example.com/isp --json        one JSON object a line
@@ -41,16 +43,16 @@ Exit code 1 if a run failed.`
 
 // Run fetches one account or many.
 func (c *FetchCmd) Run(ctx context.Context, env *Env) error {
-	many := c.Domain != "" || c.All
+	many := c.Domain != "" || c.Label != "" || c.All
 	switch {
 	case c.Ref == nil && !many:
-		return usage("fetch what? Name an account as DOMAIN/NAME, or --domain DOMAIN, or --all")
+		return usage("fetch what? Name an account as DOMAIN/NAME, or --domain DOMAIN, --label LABEL or --all")
 	case c.Ref != nil && many:
-		return usage("fetch takes an account, or --domain, or --all: only one of them")
+		return usage("fetch takes an account, or --domain and --label, or --all: only one of them")
 	case c.Ref != nil && c.Wait:
-		return usage("--wait goes with --domain or --all; the run of one account is always waited for")
+		return usage("--wait goes with --domain, --label or --all; the run of one account is always waited for")
 	case c.Ref != nil && c.Failing:
-		return usage("--failing goes with --domain or --all")
+		return usage("--failing goes with --domain, --label or --all")
 	}
 	to, err := c.dial(env)
 	if err != nil {

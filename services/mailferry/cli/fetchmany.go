@@ -16,7 +16,7 @@ const reportEvery = 10 * time.Second
 func (c *FetchCmd) fetchMany(ctx context.Context, env *Env, to *clients) error {
 	total := &mailferryv1.FetchManyResponse{}
 	show := &crowd{env: env, last: env.Now()}
-	stream, err := to.runs.FetchMany(ctx, &mailferryv1.FetchManyRequest{Domain: c.Domain, Wait: c.Wait, Failing: c.Failing})
+	stream, err := to.runs.FetchMany(ctx, &mailferryv1.FetchManyRequest{Domain: c.Domain, Wait: c.Wait, Failing: c.Failing, Label: c.Label})
 	err = each(to, stream, err, func(r *mailferryv1.FetchManyResponse) error {
 		total = r
 		if c.JSON {

@@ -40,7 +40,7 @@ it is passed over (its password is not compared), one that differs is refused. T
 JSON lines, with all that the API knows:
   {"account":{"domain":"example.com","name":"isp","protocol":"PROTOCOL_POP3","host":"pop.isp.net","username":"alice","forwardTo":"alice@example.com","active":true},"password":"…"}
 
-CSV; columns: ` + strings.Join(csvColumns(), ", ") + `
+CSV; columns: ` + strings.Join(csvColumns(), ", ") + ` (labels with spaces between them)
   domain,name,address,forward-to,password
   example.com,gmail-alice,alice@gmail.com,alice@example.com,…`
 }

@@ -101,6 +101,10 @@ var csvFields = map[string]csvColumn{
 		s.Interval = &d
 		return nil
 	},
+	"labels": func(_ *mailferryv1.CreateAccountRequest, a *account.Account, _ *Source, v string) error {
+		a.Labels = strings.Fields(v)
+		return nil
+	},
 	"inactive": func(_ *mailferryv1.CreateAccountRequest, a *account.Account, _ *Source, v string) error {
 		off, err := strconv.ParseBool(v)
 		if err != nil {
