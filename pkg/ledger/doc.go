@@ -41,8 +41,8 @@
 //	    keeps the route and the recipients that are served; they survive deferring, parking and fetching again.
 //	 5. → collected, [Ledger.Commit]: the destination accepted the message. It needs no mark and no token, may
 //	    be repeated, and writes only under the epoch of the lease and the UIDVALIDITY of the key.
-//	 6. leased → deferred, [Ledger.Defer], and back to new when the time has come; leased → parked,
-//	    [Ledger.Park]; parked → marked, [Ledger.Retry]; parked → new, [Ledger.Unpark].
+//	 6. leased → deferred, [Ledger.Defer], and back to new when the time has come or a run does not wait for it
+//	    ([Hold.Resume]); leased → parked, [Ledger.Park]; parked → marked, [Ledger.Retry]; parked → new, [Ledger.Unpark].
 //	 7. collected → deleting, [Hold.Doom]: only if every active account of the remote mailbox has collected
 //	    it. [Hold.Seen], told a complete listing, forgets a deleting key that is gone. A key that vanished
 //	    without us leaves the index after several complete listings and a grace period.

@@ -53,6 +53,8 @@ var mutants = []mutant{
 	{"a match that makes old messages young", "match takes over", "struct.pack('>I2', folded) .. string.sub(v, 3)", "value(folded)"},
 	{"a match in the UID sets of another UIDVALIDITY", "match takes over", "  local raw, folded = ARGV[i], ARGV[i + 1]\n  if #raw == 12 then open_set(raw) end\n", "  local raw, folded = ARGV[i], ARGV[i + 1]\n"},
 	{"a retry of what is not parked", "dead letters are tried again", "if kind ~= 'p' or not ix.epoch then return {'OK', 'not-parked'} end", "if not ix.epoch then return {'OK', 'not-parked'} end"},
+	{"a resumption of what is parked", "a run need not wait for what is deferred", "if kind == 'd' then redis.call('HSET', KEYS[5], ARGV[i], deferred(ended, now)) end", "redis.call('HDEL', KEYS[5], ARGV[i])"},
+	{"a resumption that leaves the pause", "a run need not wait for what is deferred", "redis.call('HDEL', KEYS[1], 'pause')\n", ""},
 	{"a mark over one that changed", "a mark is refused if it changed", "if text ~= seen then return 'changed' end", ""},
 	{"a mark over a live lease", "a mark is refused under a live lease", "  elseif old.till > now then\n    return 'leased'\n", "  elseif false then\n"},
 	{"a mark on what is parked", "a mark is refused for what is not new", "if kind == 'p' then return 'parked' end", ""},

@@ -35,6 +35,26 @@ func (l *Ledger) Pause(ctx context.Context, le *Lease, p Pause, d time.Duration)
 	return err
 }
 
+// Resume ends the pause, and the deferral of each key that the index, as read last, has as deferred: they are new.
+func (h *Hold) Resume(ctx context.Context) error {
+	ix := h.Index()
+	var deferred []any
+	for raw := range ix.states {
+		if ix.state(raw) == StateDeferred {
+			deferred = append(deferred, raw)
+		}
+	}
+	for {
+		n := min(len(deferred), maxBatch)
+		if _, err := h.run(ctx, "resume", deferred[:n]...); err != nil {
+			return err
+		}
+		if deferred = deferred[n:]; len(deferred) == 0 {
+			return nil
+		}
+	}
+}
+
 // Pause returns the pause that held when the index was read.
 func (ix *Index) Pause() (Pause, bool) {
 	f := strings.SplitN(ix.pause, " ", 4)

@@ -28,7 +28,7 @@ func staleRefused(h *house) error {
 		_, watch := hold.Watch(ctx)
 		return map[string]error{"mark": mark, "unmark": hold.Unmark(ctx, []Key{h.uid(9)}), "doom": doom, "reload": reload,
 			"skip": hold.Skip(ctx, []Item{{Key: h.uid(9)}}), "seen": hold.Seen(ctx, nil, Maildrop), "again": again,
-			"open": hold.OpenEpoch(ctx, "e3"), "finish": hold.Finish(ctx), "watch": watch, "renew": hold.renew(ctx), "reused": hold.Reused(ctx, []Key{h.uid(1)})}
+			"open": hold.OpenEpoch(ctx, "e3"), "finish": hold.Finish(ctx), "resume": hold.Resume(ctx), "watch": watch, "renew": hold.renew(ctx), "reused": hold.Reused(ctx, []Key{h.uid(1)})}
 	}
 	h.reload(hold)
 	h.pass(h.cfg.TTL + time.Second)

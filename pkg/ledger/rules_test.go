@@ -82,6 +82,7 @@ var rules = map[string]rule{
 	"a vanished key leaves slowly":               seenVanished,
 	"a unique-id is used again":                  reusedIsNew,
 	"a deferred key is new in time":              deferredInTime,
+	"a run need not wait for what is deferred":   resumeDeferred,
 	"dead letters are tried again":               retryParked,
 	"a reset forgets":                            resetForgets,
 	"a move takes everything":                    moveTakesAll,

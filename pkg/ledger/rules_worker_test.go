@@ -176,6 +176,41 @@ func deferredInTime(h *house) error {
 	return is("kept though it is gone", n, 0)
 }
 
+func resumeDeferred(h *house) error {
+	hold := h.open("a1", "e1")
+	le := h.deliver("a1", h.uid(1))
+	h.ok(h.Pause(ctx, le, Pause{Reason: "full"}, time.Hour))
+	h.ok(h.Record(ctx, le, nil, []string{"bob"}))
+	h.ok(h.Defer(ctx, le, time.Hour))
+	for i := 100; i < 100+maxBatch; i++ { // a second batch
+		h.ok(h.Defer(ctx, h.deliver("a1", h.uid(i)), time.Hour))
+	}
+	h.park("a1", h.uid(2))
+	h.collect("a1", h.uid(3))
+	h.reload(hold)
+	if _, paused := hold.Index().Pause(); !paused {
+		return broken("not paused")
+	}
+	h.ok(hold.Resume(ctx))
+	ix := h.reload(hold)
+	if _, paused := ix.Pause(); paused {
+		return broken("still paused")
+	}
+	if err := is("deferred", ix.Counts().Deferred, 0); err != nil {
+		return err
+	}
+	for i, want := range []State{StateNew, StateParked, StateCollected} {
+		if err := is(fmt.Sprint("state of ", i+1), ix.State(h.uid(i+1)), want); err != nil {
+			return err
+		}
+	}
+	if err := is("mark", h.mark(hold, h.uid(1), 10), Marked); err != nil {
+		return err
+	}
+	m, _ := h.reload(hold).Mark(h.uid(1))
+	return is("served", fmt.Sprint(m.Served), "[bob]")
+}
+
 func retryParked(h *house) error {
 	hold := h.open("a1", "e1")
 	retry := func(i int) UnparkResult {

@@ -38,7 +38,7 @@ func (c candidate) octets() int64 {
 	return c.item.Size
 }
 
-// whatIsNew is step 4: listed − collected − skipped − parked − deferred − (marked, and held by TRANSIT or
+// whatIsNew is step 4: listed − collected − skipped − parked − deferred (see resume) − (marked, and held by TRANSIT or
 // under a live lease of a delivery; the last is judged by the script that marks).
 func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 	if err := r.nameKeys(ctx); err != nil {
@@ -48,7 +48,11 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opened || r.index.Counts().Marked > 0 {
+	resumed, err := r.resume(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if opened || resumed || r.index.Counts().Marked > 0 {
 		if err := r.askInFlight(ctx); err != nil {
 			return nil, err
 		}
@@ -63,6 +67,16 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 		return nil, err
 	}
 	return r.mailbox().fresh(r.held), nil
+}
+
+// resume has a run that goes on in spite of a pause, or that was asked for by hand, bring what is deferred, too: whoever
+// asked has made room, or mended the destination. It says whether it changed the index. What is refused again is deferred again.
+func (r *run) resume(ctx context.Context) (bool, error) {
+	_, paused := r.index.Pause()
+	if !paused && (r.claim.Trigger != queue.Manual || r.index.Counts().Deferred == 0) {
+		return false, nil
+	}
+	return true, r.hold.Resume(ctx)
 }
 
 // askInFlight asks TRANSIT first, then reads index and marks again: a message that was committed between the two
