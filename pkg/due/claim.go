@@ -27,7 +27,7 @@ type Turn struct {
 	// Planner is its name; Shards are those that it wants.
 	Planner string
 	Shards  []int
-	// Limit is the most that is claimed of a shard.
+	// Limit is the most that is claimed of a shard, 1,000 at most.
 	Limit int
 	// Lease is how long nobody else gets what is claimed, Hold how long nobody else gets the shards.
 	Lease, Hold time.Duration
@@ -38,72 +38,93 @@ type Turn struct {
 func (x *Index) Claim(ctx context.Context, t Turn) (claims []Claimed, held []int, err error) {
 	args := make(map[int][]any, len(t.Shards))
 	for _, s := range t.Shards {
-		args[s] = []any{t.Limit, t.Lease.Milliseconds(), t.Planner, t.Hold.Milliseconds()}
+		args[s] = []any{min(t.Limit, maxBatch), t.Lease.Milliseconds(), t.Planner, t.Hold.Milliseconds()}
 	}
 	var errs []error
 	for s, c := range x.onEach(ctx, x.claim, args) {
-		rows, err := c.Slice()
+		reply, err := c.Slice()
 		if err != nil {
 			errs = append(errs, err)
 		}
-		if len(rows) == 0 {
+		if len(reply) == 0 {
 			continue
 		}
 		held = append(held, s)
-		for row := range slices.Chunk(rows[1:], 6) {
-			cl, err := claimed(row)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			claims = append(claims, cl)
-		}
+		got, err := claimed(reply)
+		claims, errs = append(claims, got...), append(errs, err)
 	}
 	slices.SortFunc(claims, func(a, b Claimed) int { return a.Due.Compare(b.Due) })
 	return claims, held, fault.Wrap(fault.Internal, "due claim", errors.Join(errs...))
 }
 
-func claimed(row []any) (Claimed, error) {
-	if len(row) != 6 {
-		return Claimed{}, errors.New("a claim is cut short")
+// claimed reads what the script answered of a shard; an entry that cannot be read keeps none of the others.
+func claimed(reply []any) ([]Claimed, error) {
+	if len(reply) == 1 { // nothing is due
+		return nil, nil
 	}
-	uid, _ := row[0].(string)
-	raw, _ := row[1].(string)
-	at, _ := row[2].(string)
-	lease, _ := row[3].(string)
-	text, _ := row[4].(string)
-	boost, _ := row[5].(string)
-	e, err := decode(uid, raw, text)
+	if len(reply) != 5 {
+		return nil, errors.New("a claim is cut short")
+	}
+	lease, _ := reply[0].(string)
+	rows, _ := reply[1].([]any)
+	raws, _ := reply[2].([]any)
+	own, _ := reply[3].([]any)
+	boosts, _ := reply[4].([]any)
+	claims, errs := make([]Claimed, 0, len(raws)), []error(nil)
+	for i, raw := range raws {
+		entry, ok := raw.(string)
+		if !ok || 2*i+1 >= len(rows) { // removed meanwhile
+			continue
+		}
+		c, err := claim(rows[2*i], rows[2*i+1], entry, at(own, i), at(boosts, i))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		c.lease = lease
+		claims = append(claims, c)
+	}
+	return claims, errors.Join(errs...)
+}
+
+// at is the text at a place of a list that may be empty, and have nothing there.
+func at(list []any, i int) string {
+	if i >= len(list) {
+		return ""
+	}
+	s, _ := list[i].(string)
+	return s
+}
+
+func claim(uid, due any, entry, text, boost string) (Claimed, error) {
+	u, _ := uid.(string)
+	d, _ := due.(string)
+	e, err := decode(u, entry, text)
 	if err != nil {
 		return Claimed{}, err
 	}
-	ms, err := strconv.ParseFloat(at, 64)
+	ms, err := strconv.ParseFloat(d, 64)
 	if err != nil {
-		return Claimed{}, fmt.Errorf("due time of %s: %w", uid, err)
+		return Claimed{}, fmt.Errorf("due time of %s: %w", u, err)
 	}
 	if boost != "" {
 		until, err := strconv.ParseFloat(boost, 64)
 		if err != nil {
-			return Claimed{}, fmt.Errorf("boost of %s: %w", uid, err)
+			return Claimed{}, fmt.Errorf("boost of %s: %w", u, err)
 		}
 		e.BoostedUntil = time.UnixMilli(int64(until))
 	}
-	return Claimed{Entry: e, Due: time.UnixMilli(int64(ms)), lease: lease}, nil
+	return Claimed{Entry: e, Due: time.UnixMilli(int64(ms))}, nil
 }
 
 // Commit sets the next due time of claimed accounts; the zero time is never. A claim whose lease ended, or whose account was
 // edited meanwhile, is passed over: another due time stands already.
 func (x *Index) Commit(ctx context.Context, claims []Claimed, next func(Claimed) time.Time) error {
-	byShard := map[int][]any{}
+	b := batches{x: x, script: x.commit}
 	for _, c := range claims {
-		s := ShardOf(c.UID)
-		byShard[s] = append(byShard[s], c.UID, c.lease, millis(next(c)))
+		b.add(ctx, ShardOf(c.UID), c.UID, c.lease, millis(next(c)))
 	}
-	var errs []error
-	for _, c := range x.onEach(ctx, x.commit, byShard) {
-		errs = append(errs, c.Err())
-	}
-	return fault.Wrap(fault.Internal, "due commit", errors.Join(errs...))
+	return fault.Wrap(fault.Internal, "due commit", b.flush(ctx))
 }
 
 // decode reads an entry: revision|active|interval s|not-before ms|kind|failures|since ms|last ms|domain|name.

@@ -95,13 +95,6 @@ func (x *Index) Put(ctx context.Context, e Entry, next time.Time) error {
 	return x.PutAll(ctx, []Planned{{e, next}})
 }
 
-const (
-	// maxPut is the most accounts that a script is given: it hands as many to a command as Lua's stack can hold.
-	maxPut = 1000
-	// putArgs are the arguments of each.
-	putArgs = 8
-)
-
 // PutAll is Put of many, in one round trip for each thousand of a shard. Of an account that is there twice the newer one
 // holds.
 func (x *Index) PutAll(ctx context.Context, all []Planned) error {
@@ -111,27 +104,16 @@ func (x *Index) PutAll(ctx context.Context, all []Planned) error {
 			newest[e.UID] = i
 		}
 	}
-	args, errs := make(map[int][]any, Shards), []error(nil)
-	put := func(args map[int][]any) {
-		for _, c := range x.onEach(ctx, x.put, args) {
-			errs = append(errs, c.Err())
-		}
-	}
+	b := batches{x: x, script: x.put}
 	for i, e := range all {
-		if newest[e.UID] != i {
-			continue
-		}
-		s := ShardOf(e.UID)
-		if args[s] = appendPut(args[s], e); len(args[s]) == maxPut*putArgs {
-			put(map[int][]any{s: args[s]})
-			args[s] = nil
+		if newest[e.UID] == i {
+			b.add(ctx, ShardOf(e.UID), putArgs(e)...)
 		}
 	}
-	put(args)
-	return fault.Wrap(fault.Internal, "due put", errors.Join(errs...))
+	return fault.Wrap(fault.Internal, "due put", b.flush(ctx))
 }
 
-func appendPut(args []any, e Planned) []any {
+func putArgs(e Planned) []any {
 	active, text := 0, ""
 	if e.Active {
 		active = 1
@@ -139,7 +121,7 @@ func appendPut(args []any, e Planned) []any {
 	if len(e.Schedule.Entries) > 0 {
 		text = e.Schedule.Zone + ";" + strings.Join(e.Schedule.Entries, ";")
 	}
-	return append(args, e.UID, e.Revision, active, int64(e.Interval/time.Second), e.Domain, e.Name, millis(e.Next), text)
+	return []any{e.UID, e.Revision, active, int64(e.Interval / time.Second), e.Domain, e.Name, millis(e.Next), text}
 }
 
 // Remove forgets a deleted account.

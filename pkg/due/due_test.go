@@ -388,3 +388,51 @@ func TestPutAll(t *testing.T) {
 		}
 	}
 }
+
+// TestManyOfAShard claims more of one shard than a script is given at once, among them one whose entry is gone, and commits
+// them together.
+func TestManyOfAShard(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	r := testenv.NewRedis(t)
+	x := due.New(r.Client)
+	const n = 2500
+	var all []due.Planned
+	for i := 0; len(all) < n; i++ {
+		if e := entry(fmt.Sprint("u", i), 1); due.ShardOf(e.UID) == 7 {
+			all = append(all, due.Planned{Entry: e, Next: time.UnixMilli(int64(1000 + len(all)))})
+		}
+	}
+	if err := x.PutAll(ctx, all); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Client.HDel(ctx, "ferry:due:{7}:entry", all[5].UID).Err(); err != nil {
+		t.Fatal(err)
+	}
+	var claims []due.Claimed
+	for _, want := range []int{999, 1000, 500, 0} {
+		got, err := claim(ctx, x, 5000, time.Hour)
+		if err != nil || len(got) != want {
+			t.Fatalf("%d claimed, want %d; %v", len(got), want, err)
+		}
+		claims = append(claims, got...)
+	}
+	next := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	err := x.Commit(ctx, claims, func(c due.Claimed) time.Time {
+		if c.UID == all[0].UID {
+			return time.Time{}
+		}
+		return next
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := "ferry:due:{7}:at"
+	if total, err := r.Client.ZCard(ctx, k).Result(); err != nil || total != n-2 {
+		t.Errorf("%d are due at a time, %v", total, err)
+	}
+	ms := fmt.Sprint(next.UnixMilli())
+	if total, err := r.Client.ZCount(ctx, k, ms, ms).Result(); err != nil || total != n-2 {
+		t.Errorf("%d are due next, %v", total, err)
+	}
+}

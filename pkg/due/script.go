@@ -3,6 +3,7 @@ package due
 import (
 	"context"
 	"embed"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -53,4 +54,41 @@ func (x *Index) onEach(ctx context.Context, s *redis.Script, args map[int][]any)
 		}
 	}
 	return cmds
+}
+
+// maxBatch is the most accounts that a script is given: it hands as many to a command as Lua's stack can hold.
+const maxBatch = 1000
+
+// batches runs a script for many accounts, in one round trip for each maxBatch of a shard.
+type batches struct {
+	x      *Index
+	script *redis.Script
+	args   map[int][]any
+	n      map[int]int
+	errs   []error
+}
+
+// add adds an account of a shard, with what the script is given of it.
+func (b *batches) add(ctx context.Context, shard int, args ...any) {
+	if b.args == nil {
+		b.args, b.n = make(map[int][]any, Shards), make(map[int]int, Shards)
+	}
+	b.args[shard] = append(b.args[shard], args...)
+	if b.n[shard]++; b.n[shard] == maxBatch {
+		b.run(ctx, map[int][]any{shard: b.args[shard]})
+		delete(b.args, shard)
+		delete(b.n, shard)
+	}
+}
+
+// flush runs it for those that are left, and says what went wrong with any of them.
+func (b *batches) flush(ctx context.Context) error {
+	b.run(ctx, b.args)
+	return errors.Join(b.errs...)
+}
+
+func (b *batches) run(ctx context.Context, args map[int][]any) {
+	for _, c := range b.x.onEach(ctx, b.script, args) {
+		b.errs = append(b.errs, c.Err())
+	}
 }
