@@ -87,6 +87,8 @@ var mutants = []mutant{
 	{"a test that counts a start", "a test only looks", "if test then return snapshot() end\n", ""},
 	{"a watcher that is told nothing", "a watcher yields", "redis.call('HSET', KEYS[7], 'yield', 1)", ""},
 	{"a watch over a run that was asked for", "a watcher yields", "if redis.call('HEXISTS', KEYS[7], 'again') == 1 then return {'OK', 0} end", ""},
+	{"a mark in a quiet mailbox", "what is new is not quiet", "      redis.call('HDEL', KEYS[4], 'quiet' .. box)\n", ""},
+	{"an unpark in a quiet mailbox", "what is new is not quiet", "if #ARGV[3] == 12 then redis.call('HDEL', KEYS[4], 'quiet' .. string.sub(ARGV[3], 1, 4)) end\n", ""},
 	{"starts that are not counted", "starts are counted", "redis.call('HINCRBY', KEYS[1], 'starts', 1)", "redis.call('HSET', KEYS[1], 'starts', 1)"},
 	{"waiters in no order", "the account that waits longest is next", "if first and first ~= account then", "if false then"},
 	{"a waiter that waits for ever", "the account that waits longest is next", "if not z[1] or alive(tonumber(z[2])) then return z[1] end", "if true then return z[1] end"},

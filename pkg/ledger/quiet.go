@@ -24,8 +24,10 @@ func (q QuietMailbox) fields(revision uint64) (field, value string) {
 	return quietField + rawBox(q.Mailbox), fmt.Sprintf("%d %d %d %d", revision, q.UIDValidity, q.UIDNext, q.Messages)
 }
 
-// Quiet puts on record that of these mailboxes every message is collected or skipped and nothing is to be done at
-// the remote server, under this revision of the account. Records of other revisions are dropped.
+// Quiet puts on record that of these mailboxes every message is collected or skipped, or marked and on its way, and
+// nothing is to be done at the remote server, under this revision of the account. Records of other revisions are
+// dropped. The record of a mailbox goes when another of its messages is marked, or one is parked no more: as long as
+// there is one, what is neither collected nor skipped is [Index.Pending].
 func (h *Hold) Quiet(ctx context.Context, revision uint64, mailboxes []QuietMailbox) error {
 	var drop []any
 	ix := h.Index()
@@ -65,18 +67,20 @@ func parseQuiet(value string) (quiet, bool) {
 }
 
 // Quiet returns what the server said of the mailbox ([Key.Mailbox]) when nothing in it was left to do, if that was
-// under this revision of the account and not long ago.
+// under this revision of the account and not long ago. It says nothing while the mailbox is among [Index.Pending].
 func (ix *Index) Quiet(mailbox string, revision uint64) (QuietMailbox, bool) {
 	q, ok := ix.quiet[rawBox(mailbox)]
 	q.Mailbox = mailbox
 	return q.QuietMailbox, ok && q.revision == revision && ix.now.Before(q.until)
 }
 
-// Pending are the mailboxes ([Key.Mailbox]) of keys that are marked, parked, deferred or deleting.
-func (ix *Index) Pending() map[string]bool {
+// Pending are the mailboxes ([Key.Mailbox]) of keys that are parked, deferred, deleting, or marked and none of mine.
+func (ix *Index) Pending(mine map[Key]bool) map[string]bool {
 	boxes := make(map[string]bool)
 	for raw := range ix.marks {
-		boxes[keyOf(raw).Mailbox()] = true
+		if k := keyOf(raw); !mine[k] {
+			boxes[k.Mailbox()] = true
+		}
 	}
 	for raw, st := range ix.states {
 		if st.kind != 'g' {

@@ -71,7 +71,7 @@ func seenInPart(h *house) error {
 	h.ok(h.Defer(ctx, h.deliver("a1", box("Sent", 2)), time.Second))
 	h.pass(h.cfg.Grace + time.Minute)
 	hold = h.again(hold)
-	if p := hold.Index().Pending(); !p[box("INBOX", 0).Mailbox()] || !p[box("Sent", 0).Mailbox()] || len(p) != 2 {
+	if p := hold.Index().Pending(nil); !p[box("INBOX", 0).Mailbox()] || !p[box("Sent", 0).Mailbox()] || len(p) != 2 {
 		return broken("pending in %v", p)
 	}
 	h.ok(hold.Seen(ctx, nil, box("INBOX", 0).Mailbox()))
@@ -84,4 +84,41 @@ func seenInPart(h *house) error {
 	states, err := h.rdb.HLen(ctx, h.slot.accountKeys("a1")[4]).Result()
 	h.ok(err)
 	return is("states left", states, 2)
+}
+
+// quietDropped marks and unparks messages of mailboxes that are on record.
+func quietDropped(h *house) error {
+	hold := h.open("a1", "e1")
+	box := func(name string, uid uint32) Key { return h.keyer.IMAP(name, 7, uid) }
+	parked, sent := box("Sent", 1), box("Sent", 0).Mailbox()
+	put := func(name string) {
+		h.ok(hold.Quiet(ctx, 5, []QuietMailbox{{Mailbox: box(name, 0).Mailbox(), UIDValidity: 7, UIDNext: 9, Messages: 8}}))
+	}
+	known := func(name string) bool {
+		_, ok := h.reload(hold).Quiet(box(name, 0).Mailbox(), 5)
+		return ok
+	}
+	h.mark(hold, box("INBOX", 1), 10)
+	h.park("a1", parked)
+	put("INBOX")
+	put("Sent")
+	if !known("INBOX") || !known("Sent") {
+		return broken("what was on its way before drops a record")
+	}
+	if p := hold.Index().Pending(map[Key]bool{box("INBOX", 1): true, parked: true}); len(p) != 1 || !p[sent] {
+		return broken("pending in %v", p)
+	}
+	h.commit(h.deliver("a1", box("INBOX", 1)))
+	if !known("INBOX") || len(hold.Index().Pending(nil)) != 1 {
+		return broken("what arrives drops a record, or is pending")
+	}
+	h.mark(hold, box("INBOX", 2), 10)
+	h.ok(hold.Unmark(ctx, []Key{box("INBOX", 2)}))
+	if known("INBOX") || !known("Sent") {
+		return broken("a record outlives the mark of a message that nobody brings, or that of another mailbox does not")
+	}
+	if _, err := h.Unpark(ctx, h.slot, "a1", parked); err != nil || known("Sent") {
+		return broken("a record outlives that a message is parked no more: %v", err)
+	}
+	return nil
 }

@@ -52,6 +52,7 @@ var ctx = context.Background()
 
 var rules = map[string]rule{
 	"a mailbox is known to be quiet":             quietKept,
+	"what is new is not quiet":                   quietDropped,
 	"a listing says nothing of other mailboxes":  seenInPart,
 	"a mark is refused for what is not new":      markRefused,
 	"a mark is refused under a live lease":       markLeased,

@@ -26,9 +26,11 @@ type Target struct {
 	// NOOP (POP3; servers that never send CRLF.CRLF).
 	LenientDot bool
 	// Mailboxes are those that List lists (IMAP). Known is what was known of one when nothing in it was left to
-	// do: one that has not changed since is not listed again. Nil: nothing is known.
+	// do: one that has not changed since is not listed again. Nil: nothing is known. OnlyNew lists of a known
+	// mailbox to which messages came these alone.
 	Mailboxes Mailboxes
 	Known     func(mailbox string) (Status, bool)
+	OnlyNew   bool
 	// Trust says which certificates of the server are taken; the zero value: those that are valid.
 	Trust Trust
 	// DialContext opens the TCP connection in place of the dialer's, where it is not nil.

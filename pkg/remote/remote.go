@@ -64,11 +64,21 @@ type Mailbox struct {
 	// Whole says that every message of it is listed; Unchanged that none is, for nothing changed since its
 	// status was known.
 	Whole, Unchanged bool
+	// Before is how many messages there are that are not listed, for they were there when its status was known, and
+	// nothing but new messages came to it since. All the others are listed.
+	Before uint32
 }
 
 // Status is what an IMAP server says of a mailbox: it did not change while these did not (RFC 9051 §2.3.1.1:
 // UIDNEXT grows with every message that comes).
 type Status struct{ UIDValidity, UIDNext, Messages uint32 }
+
+// Grew says whether nothing but new messages came since the mailbox was as was says: each of them takes a number
+// (RFC 9051 §2.3.1.1), so that there are as many more as numbers were taken only where none is gone.
+func (st Status) Grew(was Status) bool {
+	return st.UIDValidity == was.UIDValidity && st.UIDNext > was.UIDNext && st.Messages > was.Messages &&
+		st.UIDNext-was.UIDNext == st.Messages-was.Messages
+}
 
 // Mailboxes chooses mailboxes of an IMAP account as package account has it. MoveTo is never one of them: what
 // was moved there is collected.

@@ -69,9 +69,10 @@ func TestQuietMailboxes(t *testing.T) {
 	if err := errors.Join(os.Mkdir(rawlog, 0o700), os.Chmod(rawlog, 0o777)); err != nil {
 		t.Fatal(err)
 	}
-	// opens fetches and counts the mailboxes that were opened meanwhile, and those that were asked about.
+	// opens fetches and counts the mailboxes that were opened meanwhile, those that were asked about and those that were
+	// listed from their first message on.
 	a := p.account("quiet", "quiet", account.IMAP, account.Leave, func(a *account.Account) { a.Mailboxes = []string{"INBOX", "Archive"} })
-	opens := func() (opened, asked int) {
+	opens := func() (opened, asked, listed int) {
 		t.Helper()
 		before, _ := filepath.Glob(filepath.Join(rawlog, "*.in"))
 		p.cli.ok("fetch", a.Ref())
@@ -84,20 +85,24 @@ func TestQuietMailboxes(t *testing.T) {
 			if !slices.Contains(before, f) {
 				opened += bytes.Count(b, []byte("EXAMINE")) + bytes.Count(b, []byte("SELECT"))
 				asked += bytes.Count(b, []byte("STATUS"))
+				listed += bytes.Count(b, []byte("UID FETCH 1:*"))
 			}
 		}
-		return opened, asked
+		return opened, asked, listed
 	}
-	if opened, asked := opens(); opened < 2 || asked != 0 || p.got(a) != 5 {
-		t.Errorf("the first run opens %d mailboxes, asks about %d, and %d messages arrive", opened, asked, p.got(a))
+	if opened, asked, listed := opens(); opened < 2 || asked != 0 || listed != 2 || p.got(a) != 5 {
+		t.Errorf("the first run opens %d mailboxes, asks about %d, lists %d, and %d messages arrive", opened, asked, listed, p.got(a))
 	}
 	testenv.Eventually(t, 60*time.Second, "what has not changed is not opened", func() bool {
-		opened, asked := opens()
+		opened, asked, _ := opens()
 		return opened == 0 && asked == 2
 	})
 	p.fillIn("quiet", "Archive", 1)
-	if opened, asked := opens(); opened < 1 || asked != 2 || p.got(a) != 6 {
-		t.Errorf("when a message has come %d mailboxes are opened, %d are asked about, and %d have arrived", opened, asked, p.got(a))
+	if opened, asked, listed := opens(); opened != 1 || asked != 2 || listed != 0 || p.got(a) != 6 {
+		t.Errorf("when a message has come %d mailboxes are opened, %d are asked about, %d listed whole, and %d messages have arrived", opened, asked, listed, p.got(a))
+	}
+	if opened, asked, _ := opens(); opened != 0 || asked != 2 {
+		t.Errorf("then %d mailboxes are opened, and %d are asked about", opened, asked)
 	}
 	p.cli.ok("account", "edit", a.Ref(), "--after", "delete")
 	p.cli.ok("fetch", a.Ref())

@@ -30,6 +30,9 @@ func (r *run) fetchAndDelete(ctx context.Context, fresh []candidate) error {
 	if r.acts() {
 		return errors.Join(ferr, r.afterCollection(ctx, f))
 	}
+	if ferr == nil && r.report.Fetched == int64(len(fresh)) {
+		r.remember(ctx, fresh)
+	}
 	if r.session.Info().Consumes {
 		// The server drops what was fetched when the session ends well: only if all of it was accepted.
 		if err := f.waitForAll(ctx); err != nil || r.consumes() {

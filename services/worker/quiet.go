@@ -12,20 +12,25 @@ import (
 // boxOf is how the ledger calls a mailbox.
 func (w *Worker) boxOf(mailbox string) string { return w.Keyer.IMAP(mailbox, 0, 0).Mailbox() }
 
-// quiet says what was known of a mailbox when nothing in it was left to do: it need not be listed while it is
-// still so.
-func (r *run) quiet(mailbox string) (remote.Status, bool) {
-	q, ok := r.index.Quiet(r.w.boxOf(mailbox), r.acc.Revision)
-	return remote.Status{UIDValidity: q.UIDValidity, UIDNext: q.UIDNext, Messages: q.Messages}, ok
+// quiet returns what says what was known of a mailbox when nothing in it was left to do: it need not be listed while it is
+// still so. What was published then has to have arrived since.
+func (r *run) quiet() func(mailbox string) (remote.Status, bool) {
+	busy := r.index.Pending(nil)
+	return func(mailbox string) (remote.Status, bool) {
+		box := r.w.boxOf(mailbox)
+		q, ok := r.index.Quiet(box, r.acc.Revision)
+		return remote.Status{UIDValidity: q.UIDValidity, UIDNext: q.UIDNext, Messages: q.Messages}, ok && !busy[box]
+	}
 }
 
-// remember puts on record in which mailboxes nothing is left to do, in a run that had nothing to do at all. No
-// such thing can be said where time alone makes something to do, or flags, of which a server's numbers say nothing.
-func (r *run) remember(ctx context.Context) {
+// remember puts on record in which mailboxes nothing is left to do, once published has arrived: in a run that has
+// nothing more to do at all. No such thing can be said where time alone makes something to do, or flags, of which a
+// server's numbers say nothing.
+func (r *run) remember(ctx context.Context, published []candidate) {
 	if r.acc.Protocol != account.IMAP || r.acc.MarkSeen || r.acc.AfterDays > 0 || r.failures != nil {
 		return
 	}
-	quiet := r.mailbox().quiet(r.w.boxOf)
+	quiet := r.mailbox().quiet(r.w.boxOf, published)
 	if len(quiet) == 0 || r.hold.Epoch() == "" {
 		return
 	}
@@ -34,18 +39,22 @@ func (r *run) remember(ctx context.Context) {
 	}
 }
 
-// quiet are the mailboxes that are listed whole and of which every message is collected or passed over.
-func (m mailbox) quiet(boxOf func(string) string) []ledger.QuietMailbox {
-	busy := m.index.Pending()
+// quiet are the mailboxes of which every message is collected, passed over or published.
+func (m mailbox) quiet(boxOf func(string) string, published []candidate) []ledger.QuietMailbox {
+	under := make(map[ledger.Key]bool, len(published))
+	for _, c := range published {
+		under[c.key] = true
+	}
+	busy := m.index.Pending(under)
 	for i, k := range m.keys {
-		if s := m.index.State(k); k == "" || s != ledger.StateCollected && s != ledger.StateSkipped {
+		if s := m.index.State(k); k == "" || s != ledger.StateCollected && s != ledger.StateSkipped && !under[k] {
 			busy[boxOf(m.listing.Items[i].Mailbox)] = true
 		}
 	}
 	var quiet []ledger.QuietMailbox
 	for _, l := range m.listing.Mailboxes {
 		box, st := boxOf(l.Name), l.Status
-		if l.Whole && !busy[box] && st.UIDNext > 0 {
+		if (l.Whole || l.Before > 0) && !busy[box] && st.UIDNext > 0 {
 			quiet = append(quiet, ledger.QuietMailbox{Mailbox: box, UIDValidity: st.UIDValidity, UIDNext: st.UIDNext, Messages: st.Messages})
 		}
 	}

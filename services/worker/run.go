@@ -190,7 +190,7 @@ func (r *run) underLock(ctx context.Context) error {
 		return err
 	}
 	if len(fresh) == 0 && len(at) == 0 {
-		r.remember(ctx)
+		r.remember(ctx, nil)
 	}
 	if len(fresh) > 0 || len(at) > 0 {
 		if err := r.fetchAndDelete(ctx, fresh); err != nil { // 5, 6, 7
@@ -271,7 +271,7 @@ func (r *run) open(ctx context.Context) error {
 	d := remote.Dialer{
 		TLS: r.w.cfg.TLS, Limits: r.w.cfg.Session, Trusted: r.hold.Trusted,
 	}
-	t.Known = r.quiet
+	t.Known, t.OnlyNew = r.quiet(), !r.acc.After.Removes() && !r.acc.MarkSeen // else what is old may have to go
 	t.DialContext = r.w.within(r.acc, domain, t.DialContext, r.claim.Trigger == queue.Manual)
 	r.session, err = r.w.signIn(ctx, r.acc, d, t)
 	if err != nil {
@@ -293,6 +293,7 @@ func (r *run) open(ctx context.Context) error {
 		if m.Unchanged {
 			r.report.Listed += int64(m.Status.Messages)
 		}
+		r.report.Listed += int64(m.Before)
 	}
 	for _, n := range r.listing.Notes {
 		r.note("%s", n)

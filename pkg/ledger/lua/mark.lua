@@ -27,9 +27,16 @@ local function refused(raw, text, old, kind, holds, seen)
 end
 
 local new = {} -- marks, as HSET takes them
+local box -- whose record of being quiet was dropped last
 
 local function mark(at, raw, size, listed, seen)
-  if #raw == 12 then open_set(raw) end
+  if #raw == 12 then
+    open_set(raw)
+    if string.sub(raw, 1, 4) ~= box then
+      box = string.sub(raw, 1, 4)
+      redis.call('HDEL', KEYS[4], 'quiet' .. box)
+    end
+  end
   local old = parse(marks[at])
   if old and old.by == ARGV[5] then return 'marked' end
   local kind, holds, ended = state_of(states[at])

@@ -38,7 +38,7 @@ func Dial(ctx context.Context, d remote.Dialer, t remote.Target) (remote.Session
 		return nil, err
 	}
 	s := h.session()
-	s.choice, s.known = t.Mailboxes, t.Known
+	s.choice, s.known, s.onlyNew = t.Mailboxes, t.Known, t.OnlyNew
 	if err := s.client.WaitGreeting(); err != nil {
 		s.Abort()
 		_ = s.client.Close()

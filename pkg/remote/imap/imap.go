@@ -45,6 +45,8 @@ type session struct {
 	// choice says which mailboxes are listed, known what was known of them.
 	choice remote.Mailboxes
 	known  func(mailbox string) (remote.Status, bool)
+	// onlyNew lists of known ones what is new.
+	onlyNew bool
 	// selected is what EXAMINE or SELECT said last, of which mailbox; nil before.
 	selected *goimap.SelectData
 	mailbox  string

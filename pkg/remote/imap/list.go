@@ -20,6 +20,9 @@ const maxDisorder = 1000
 // taken is for how many messages room is made before they come: what the server says is no reason for more.
 const taken = 4096
 
+// meanwhile is how many messages may come while the new ones are listed.
+const meanwhile = 64
+
 // List returns every message of the account's mailboxes, in each ordered by UID, INBOX first. Of more than
 // Limits.List messages it returns the newest of the first mailboxes. A mailbox that has not changed since it was
 // known is not listed; one that the server does not let us read is passed over, unless there is no other.
@@ -28,14 +31,14 @@ func (s *session) List(ctx context.Context) (remote.Listing, error) {
 	if err != nil {
 		return remote.Listing{}, err
 	}
-	names, unchanged, err := s.changed(ctx, names)
+	names, unchanged, grown, err := s.changed(ctx, names)
 	if err != nil {
 		return remote.Listing{}, err
 	}
 	all := remote.Listing{Complete: true, Mailboxes: unchanged, Notes: notes, Delimiter: s.delimiter}
 	var refused error
 	for _, name := range names {
-		l, err := s.list(ctx, name, s.wire.limits.List-len(all.Items))
+		l, err := s.list(ctx, name, grown[name], s.wire.limits.List-len(all.Items))
 		if s.lethal(ctx, err) {
 			return remote.Listing{}, err
 		}
@@ -63,8 +66,8 @@ func (s *session) List(ctx context.Context) (remote.Listing, error) {
 	return all, nil
 }
 
-// list returns every message of one mailbox, or the newest.
-func (s *session) list(ctx context.Context, mailbox string, limit int) (remote.Listing, error) {
+// list returns every message of one mailbox, or the newest; or those that came since it was as known says.
+func (s *session) list(ctx context.Context, mailbox string, known remote.Status, limit int) (remote.Listing, error) {
 	if err := s.open(ctx, mailbox, true); err != nil {
 		return remote.Listing{}, err
 	}
@@ -75,7 +78,12 @@ func (s *session) list(ctx context.Context, mailbox string, limit int) (remote.L
 	if m.Status.UIDNext == 0 || m.Status.UIDValidity == 0 {
 		m.Status = remote.Status{}
 	}
-	c := &collector{mailbox: mailbox, validity: s.selected.UIDValidity, most: int(most), items: make([]remote.Item, 0, min(exists, most, taken))}
+	if known.UIDNext > 0 && m.Status.Grew(known) && exists-known.Messages <= most {
+		if l, err := s.listNew(ctx, m, known); err != nil || l.Complete {
+			return l, err
+		} // else it is not so that nothing but new messages came
+	}
+	c := s.collector(mailbox, 0, exists, most)
 	var err error
 	if exists > 0 && most > 0 {
 		err = s.collect(ctx, c, exists)
@@ -89,9 +97,32 @@ func (s *session) list(ctx context.Context, mailbox string, limit int) (remote.L
 	return l, nil
 }
 
+// listNew returns the messages that came to the mailbox since it was as known says. It is complete if they are as many as
+// the server's numbers tell.
+func (s *session) listNew(ctx context.Context, m remote.Mailbox, known remote.Status) (remote.Listing, error) {
+	exists := m.Status.Messages - known.Messages
+	c := s.collector(m.Name, goimap.UID(known.UIDNext), exists, exists+meanwhile)
+	if err := s.collect(ctx, c, exists); err != nil {
+		if !s.alive() || transient(err) {
+			return remote.Listing{}, err
+		}
+		return remote.Listing{}, nil
+	}
+	l := c.listing(exists, s.now()-known.Messages, nil)
+	m.Before = known.Messages
+	l.Mailboxes = []remote.Mailbox{m}
+	return l, nil
+}
+
+// collector returns one for the messages of the mailbox that is selected, from a UID on.
+func (s *session) collector(mailbox string, from goimap.UID, exists, most uint32) *collector {
+	return &collector{mailbox: mailbox, validity: s.selected.UIDValidity, from: max(from, 1), most: int(most),
+		items: make([]remote.Item, 0, min(exists, most, taken))}
+}
+
 // collect asks for UID and size of the messages of the mailbox that is selected.
 func (s *session) collect(ctx context.Context, c *collector, exists uint32) error {
-	var set goimap.NumSet = goimap.UIDSet{{Start: 1, Stop: 0}}
+	var set goimap.NumSet = goimap.UIDSet{{Start: c.from, Stop: 0}}
 	most := uint32(c.most)
 	if exists > most {
 		set = goimap.SeqSet{{Start: exists - most + 1, Stop: exists}}
@@ -159,6 +190,7 @@ func transient(err error) bool {
 type collector struct {
 	mailbox  string
 	validity uint32
+	from     goimap.UID // a set up to * always has the last message (RFC 9051 §9: seq-range)
 	most     int
 	items    []remote.Item
 	disorder int
@@ -176,7 +208,7 @@ func (c *collector) add(m *imapclient.FetchMessageData) {
 			it.Size = d.Size
 		}
 	}
-	if it.UID == 0 || len(c.items) == c.most {
+	if it.UID < uint32(c.from) || len(c.items) == c.most {
 		return
 	}
 	if n := len(c.items); n > 0 && it.UID <= c.items[n-1].UID {

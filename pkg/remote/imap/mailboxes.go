@@ -148,9 +148,10 @@ func (s *session) askDelimiter(ctx context.Context) (string, error) {
 }
 
 // changed asks what became of the mailboxes that are known, and returns those that are to be listed with those
-// that need not be. A server that does not answer is not asked again: what it does not say is listed.
-func (s *session) changed(ctx context.Context, names []string) (list []string, unchanged []remote.Mailbox, err error) {
-	known := make(map[string]remote.Status)
+// that need not be, and what was known of those of which the new messages will do. A server that does not answer is not
+// asked again: what it does not say is listed.
+func (s *session) changed(ctx context.Context, names []string) (list []string, unchanged []remote.Mailbox, grown map[string]remote.Status, err error) {
+	known, grown := make(map[string]remote.Status), make(map[string]remote.Status)
 	var ask []string
 	for _, n := range names {
 		if s.known == nil {
@@ -164,17 +165,21 @@ func (s *session) changed(ctx context.Context, names []string) (list []string, u
 	said := make(map[string]remote.Status)
 	for part := range slices.Chunk(ask, s.wire.limits.Pipeline) {
 		if err := s.status(ctx, part, said); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	for _, n := range names {
-		if st := said[n]; st.UIDNext > 0 && st == known[n] {
+		st := said[n]
+		if st.UIDNext > 0 && st == known[n] {
 			unchanged = append(unchanged, remote.Mailbox{Name: n, Status: st, Unchanged: true})
-		} else {
-			list = append(list, n)
+			continue
 		}
+		if s.onlyNew && known[n].Messages > 0 && st.Grew(known[n]) {
+			grown[n] = known[n]
+		}
+		list = append(list, n)
 	}
-	return list, unchanged, nil
+	return list, unchanged, grown, nil
 }
 
 // status asks about mailboxes, all at once (RFC 9051 §6.3.11).

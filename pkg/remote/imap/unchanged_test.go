@@ -1,6 +1,7 @@
 package imap_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -74,4 +75,59 @@ func TestStatusOfSeveralMailboxes(t *testing.T) {
 		t.Errorf("%s, %+v, %v", got, l, err)
 	}
 	wholly(t, script)
+}
+
+// TestNewMessagesAlone lists of a mailbox to which messages came these, where the numbers of the server say that nothing
+// else happened to it, and all where they do not, or where what is listed is not what they say.
+func TestNewMessagesAlone(t *testing.T) {
+	t.Parallel()
+	const (
+		asks = signs + "C? T1 STATUS INBOX (\n"
+		grew = "S: * STATUS INBOX (MESSAGES 5 UIDNEXT 12 UIDVALIDITY 7)\nS: T1 OK done\n"
+		five = "C: T2 EXAMINE INBOX\nS: * 5 EXISTS\nS: * OK [UIDVALIDITY 7] ok\nS: * OK [UIDNEXT 12] ok\nS: T2 OK done\n"
+		news = "C? T3 UID FETCH 10:* (\n"
+		two  = "S: * 4 FETCH (UID 10 RFC822.SIZE 5)\nS: * 5 FETCH (UID 11 RFC822.SIZE 5)\n"
+	)
+	all := func(tag string, uids ...int) string {
+		var b strings.Builder
+		fmt.Fprintf(&b, "C? %s UID FETCH 1:* (\n", tag)
+		for i, uid := range uids {
+			fmt.Fprintf(&b, "S: * %d FETCH (UID %d RFC822.SIZE 5)\n", i+1, uid)
+		}
+		return b.String() + "S: " + tag + " OK done\n"
+	}
+	for name, tt := range map[string]struct {
+		dialogue, want string
+		before         uint32
+		not            bool
+		kind           fault.Kind
+	}{
+		"two more":                     {dialogue: asks + grew + five + news + two + "S: T3 OK done\n", want: "INBOX:2?", before: 3},
+		"and one meanwhile":            {dialogue: asks + grew + five + news + two + "S: * 6 EXISTS\nS: * 6 FETCH (UID 12 RFC822.SIZE 5)\nS: T3 OK done\n", want: "INBOX:3?", before: 3},
+		"the last one was known":       {dialogue: asks + grew + five + news + "S: * 5 FETCH (UID 9 RFC822.SIZE 5)\nS: T3 OK done\n" + all("T4", 3, 5, 9, 10, 11), want: "INBOX:5"},
+		"one does not come":            {dialogue: asks + grew + five + news + "S: * 5 FETCH (UID 11 RFC822.SIZE 5)\nS: T3 OK done\n" + all("T4", 3, 5, 9, 10, 11), want: "INBOX:5"},
+		"refused":                      {dialogue: asks + grew + five + news + "S: T3 NO not so\n" + all("T4", 3, 5, 9, 10, 11), want: "INBOX:5"},
+		"throttled":                    {dialogue: asks + grew + five + news + "S: T3 NO [THROTTLED] later\n", kind: fault.Throttled},
+		"one is gone":                  {dialogue: asks + "S: * STATUS INBOX (MESSAGES 4 UIDNEXT 12 UIDVALIDITY 7)\nS: T1 OK done\n" + strings.Replace(five, "5 EXISTS", "4 EXISTS", 1) + all("T3", 5, 9, 10, 11), want: "INBOX:4"},
+		"one is gone since":            {dialogue: asks + grew + strings.Replace(five, "5 EXISTS", "4 EXISTS", 1) + all("T3", 5, 9, 10, 11), want: "INBOX:4"},
+		"another UIDVALIDITY since":    {dialogue: asks + grew + strings.Replace(five, "VALIDITY 7", "VALIDITY 8", 1) + all("T3", 1, 2, 3, 10, 11), want: "INBOX:5"},
+		"what is there may have to go": {dialogue: asks + grew + five + all("T3", 3, 5, 9, 10, 11), want: "INBOX:5", not: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script := testenv.NewScript(t, tt.dialogue)
+			target := local(script.Port)
+			target.OnlyNew = !tt.not
+			got, l, err := look(t, target, map[string]remote.Status{"INBOX": {UIDValidity: 7, UIDNext: 10, Messages: 3}})
+			if got != tt.want || fault.KindOf(err) != tt.kind {
+				t.Fatalf("%s, %v, want %s and %q", got, err, tt.want, tt.kind)
+			}
+			if tt.kind == fault.None {
+				if !l.Complete || l.Mailboxes[0].Before != tt.before {
+					t.Errorf("%+v", l)
+				}
+				wholly(t, script)
+			}
+		})
+	}
 }
