@@ -2,8 +2,12 @@ package imap
 
 import (
 	"bytes"
-	"fmt"
+	"io"
+	"strconv"
+	"strings"
 	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 )
@@ -16,9 +20,12 @@ type attributes struct {
 	wanted phase
 	depth  int  // of the list that is passed over
 	handed bool // its beginning has been handed out: the client waits for the rest
+	taken  bool // past the client: it sees nothing of it
 	// what there was of each
 	items                        int
 	uid, size, flags, date, body bool
+	message                      // what is known of it
+	octets                       int64
 }
 
 // internalDate is the layout of date-time (RFC 9051 §9).
@@ -33,7 +40,7 @@ func (g *guard) attributes(line []byte) error {
 	case a.handed:
 		g.buf = g.buf[:0]
 	case a.items == 0:
-		g.buf = fmt.Appendf(g.buf[:0], "* %d FETCH (", a.seq)
+		g.buf = append(strconv.AppendUint(append(g.buf[:0], "* "...), uint64(a.seq), 10), " FETCH ("...)
 	}
 	for l := (lexer{line}); ; {
 		v := value{kind: passed}
@@ -105,24 +112,39 @@ func (g *guard) attribute(name string, l *lexer) value {
 	switch name {
 	case "UID":
 		if n, ok := l.number32(); ok && n > 0 {
-			g.item(&a.uid, true, "UID %d", n)
+			if g.item(&a.uid, true, "UID ") {
+				a.message.uid = goimap.UID(n)
+				g.buf = strconv.AppendUint(g.buf, uint64(n), 10)
+			}
 			return value{}
 		}
 	case "RFC822.SIZE":
 		if n, ok := l.number(); ok {
-			g.item(&a.size, a.wanted == listing, "RFC822.SIZE %d", n)
+			if g.item(&a.size, a.wanted == listing, "RFC822.SIZE ") {
+				a.octets = n
+				g.buf = strconv.AppendInt(g.buf, n, 10)
+			}
 			return value{}
 		}
 	case "FLAGS":
 		if flags, ok := flagList(l); ok {
-			g.item(&a.flags, a.wanted == fetching, "FLAGS (%s)", flags)
+			if g.item(&a.flags, a.wanted == fetching, "FLAGS (") {
+				for i, f := range flags {
+					if i > 0 {
+						g.buf = append(g.buf, ' ')
+					}
+					g.buf = append(g.buf, f...)
+					a.message.flags = append(a.message.flags, flagName(f))
+				}
+				g.buf = append(g.buf, ')')
+			}
 			return value{}
 		}
 	case "INTERNALDATE":
 		if q, ok := l.quoted(); ok {
-			s := string(q[1 : len(q)-1])
-			if t, err := time.Parse(internalDate, s); err == nil && !t.IsZero() {
-				g.item(&a.date, a.wanted == fetching, "INTERNALDATE %q", s)
+			if t, err := time.Parse(internalDate, string(q[1:len(q)-1])); err == nil && !t.IsZero() && g.item(&a.date, a.wanted == fetching, "INTERNALDATE ") {
+				a.message.date = t
+				g.buf = append(g.buf, q...)
 			}
 			return value{}
 		}
@@ -139,26 +161,30 @@ func (g *guard) attribute(name string, l *lexer) value {
 	return a.skip(l)
 }
 
-// item writes an item if it is wanted and the first of its name.
-func (g *guard) item(seen *bool, wanted bool, format string, args ...any) {
-	if wanted && !*seen {
+// item writes the name of an item if it is wanted and the first of its name, and says whether it is.
+func (g *guard) item(seen *bool, wanted bool, name string) bool {
+	wanted = wanted && !*seen
+	*seen = true
+	if wanted {
 		if g.att.items > 0 {
 			g.buf = append(g.buf, ' ')
 		}
-		g.buf = fmt.Appendf(g.buf, format, args...)
+		g.buf = append(g.buf, name...)
 		g.att.items++
 	}
-	*seen = true
+	return wanted
 }
 
 // bodyValue takes the value of BODY[], a literal, a quoted string or NIL.
 func (g *guard) bodyValue(l *lexer) value {
 	if n, ok := l.literal(); ok {
-		g.item(&g.att.body, true, "BODY[] {%d}\r\n", n)
+		g.item(&g.att.body, true, "BODY[] {")
+		g.buf = append(strconv.AppendInt(g.buf, n, 10), "}\r\n"...)
 		return value{bodyLiteral, n}
 	}
 	if q, ok := l.quoted(); ok {
-		g.item(&g.att.body, true, "BODY[] %s", q)
+		g.item(&g.att.body, true, "BODY[] ")
+		g.buf = append(g.buf, q...)
 		return value{}
 	}
 	if upper(l.atom()) != "NIL" {
@@ -213,7 +239,7 @@ func (a *attributes) list(l *lexer) value {
 
 // flagList takes a list of flags and returns those that are well formed, without \Recent, which says
 // nothing outside of the server's session.
-func flagList(l *lexer) ([]byte, bool) {
+func flagList(l *lexer) ([][]byte, bool) {
 	end := bytes.IndexByte(l.rest, ')')
 	if !l.take('(') || end < 1 {
 		return nil, false
@@ -226,16 +252,34 @@ func flagList(l *lexer) ([]byte, bool) {
 		}
 	}
 	l.rest = l.rest[end:]
-	return bytes.Join(flags, []byte(" ")), true
+	return flags, true
 }
 
-// hand hands out what has been written up to the body, and the body after it.
+// flagName is how a flag is spelled (RFC 9051 §2.3.2): those of the system as we do, whatever their case.
+func flagName(f []byte) string {
+	for _, known := range []goimap.Flag{goimap.FlagSeen, goimap.FlagAnswered, goimap.FlagFlagged, goimap.FlagDeleted, goimap.FlagDraft} {
+		if strings.EqualFold(string(f), string(known)) {
+			return string(known)
+		}
+	}
+	return string(f)
+}
+
+// hand hands out what has been written up to the body, and the body after it; or, of a message that is known by now, the
+// body to who asked for it, past the client.
 func (g *guard) hand(size int64) error {
 	if size > g.limits.Message {
 		return g.fail(fault.Errorf(fault.Policy, "imap fetch", "a message of %d octets, the limit is %d",
 			size, g.limits.Message))
 	}
 	g.progress(g.limits.Idle)
+	if g.att.uid && g.direct != nil {
+		g.att.taken = true
+		body := &octets{wire: g.wire, left: size}
+		g.direct(g.att.message, body, size)
+		_, err := io.Copy(io.Discard, body) // what was left of it
+		return err
+	}
 	g.att.handed = true
 	g.out, g.literal = g.buf, size
 	return nil
@@ -249,8 +293,9 @@ func (g *guard) closed() {
 	complete := a.body
 	if a.wanted == listing {
 		complete = a.uid && (a.size || !a.flags)
+		a.taken = complete && g.listed != nil && g.listed(uint32(a.message.uid), a.octets)
 	}
-	if a.handed || complete {
+	if !a.taken && (a.handed || complete) {
 		g.buf = append(g.buf, ")\r\n"...)
 		g.out = g.buf
 	}

@@ -45,6 +45,18 @@ func (f *fetch) arrive(m message) {
 	<-m.done
 }
 
+// direct gives a message to who fetches, if anybody does, and waits until it is done with. The guard calls it where the UID
+// came before the body, as it does from nearly all servers: imapclient sees nothing of such an answer.
+func (s *session) direct(m message, literal io.Reader, size int64) {
+	f := s.fetch.Load()
+	if f == nil || !f.enter() {
+		return
+	}
+	defer f.leave()
+	m.body = &body{wire: s.wire, lit: literal, left: size}
+	f.arrive(m)
+}
+
 // unasked reads an answer that imapclient could not match: the UID came after the body, or in another
 // answer before it, or nobody asked. imapclient calls it in a goroutine of its own.
 func (s *session) unasked(data *imapclient.FetchMessageData) {

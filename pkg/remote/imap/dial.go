@@ -228,7 +228,7 @@ func (h *hello) untagged(rest []byte) error {
 func (h *hello) session() *session {
 	s := &session{conn: h.conn, wire: h.wire, mechanism: h.mechanism}
 	s.caps, _ = h.wire.capabilities()
-	g := &guard{wire: h.wire}
+	g := &guard{wire: h.wire, direct: s.direct, listed: s.listed}
 	s.guard = g
 	g.emit("* PREAUTH [CAPABILITY %s] ready\r\n", strings.Join(h.caps, " "))
 	s.client = imapclient.New(g, &imapclient.Options{

@@ -3,6 +3,7 @@ package imap
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -26,8 +27,12 @@ type guard struct {
 	skip    int64  // octets of a literal to be passed over
 	drop    int64  // the rest of a response is passed over, with literals up to this size; 0: it is not
 	att     attributes
-	hold    bool   // the next command waits for the one behind it
-	held    []byte // a command that waits
+	// direct takes a message whose UID came before its body, listed one of a listing, and says whether it did; nil: the
+	// client gets all.
+	direct func(m message, literal io.Reader, size int64)
+	listed func(uid uint32, size int64) bool
+	hold   bool   // the next command waits for the one behind it
+	held   []byte // a command that waits
 }
 
 var _ net.Conn = (*guard)(nil)

@@ -2,7 +2,7 @@
 //
 // Between imapclient and the network stands a guard that takes the server's octets apart into lines and
 // literals and writes them anew: it bounds every wait, line, literal and answer, and passes on only what
-// was asked for. Nothing is sent before the greeting has come; PREAUTH, a refused STARTTLS and octets
+// was asked for. What is listed, and a body whose UID came before it, it gives to who asked, past imapclient. Nothing is sent before the greeting has come; PREAUTH, a refused STARTTLS and octets
 // behind its answer end the session.
 //
 // A mailbox is listed and fetched under EXAMINE and with BODY.PEEK[], so that no flag changes at the
@@ -58,7 +58,10 @@ type session struct {
 	horizon uint32
 	idled   bool
 	fetch   atomic.Pointer[fetch] // the Fetch under way
-	closed  sync.Once
+	// lists is the listing under way; the guard may come with what is too late for it.
+	listMu sync.Mutex
+	lists  *collector
+	closed sync.Once
 }
 
 var _ remote.Session = (*session)(nil)

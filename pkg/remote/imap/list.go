@@ -7,15 +7,10 @@ import (
 	"slices"
 
 	goimap "github.com/emersion/go-imap/v2"
-	"github.com/emersion/go-imap/v2/imapclient"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
 )
-
-// maxDisorder is how many messages of a listing may come out of order. No server is known to send any so;
-// imapclient's memory of what it has seen takes quadratic time on them.
-const maxDisorder = 1000
 
 // taken is for how many messages room is made before they come: what the server says is no reason for more.
 const taken = 4096
@@ -127,16 +122,33 @@ func (s *session) collect(ctx context.Context, c *collector, exists uint32) erro
 	if exists > most {
 		set = goimap.SeqSet{{Start: exists - most + 1, Stop: exists}}
 	}
+	s.collects(c)
+	defer s.collects(nil)
 	return s.do(ctx, "imap list", s.expect(listing, int(min(exists, most)), 0), func() error {
 		cmd := s.client.Fetch(set, &goimap.FetchOptions{UID: true, RFC822Size: true})
-		for m := cmd.Next(); m != nil && c.err == nil; m = cmd.Next() {
-			c.add(m)
-		}
-		if c.err != nil {
-			_ = s.wire.fail(c.err)
+		for m := cmd.Next(); m != nil; m = cmd.Next() {
+			continue // the guard gave it to the collector already
 		}
 		return cmd.Close()
 	})
+}
+
+// listed takes a message of a listing; the guard calls it.
+func (s *session) listed(uid uint32, size int64) bool {
+	s.listMu.Lock()
+	defer s.listMu.Unlock()
+	if s.lists == nil {
+		return false
+	}
+	s.lists.add(uid, size)
+	return true
+}
+
+// collects names the listing under way, or none.
+func (s *session) collects(c *collector) {
+	s.listMu.Lock()
+	defer s.listMu.Unlock()
+	s.lists = c
 }
 
 // now returns how many messages the server says there are by now.
@@ -193,37 +205,25 @@ type collector struct {
 	from     goimap.UID // a set up to * always has the last message (RFC 9051 §9: seq-range)
 	most     int
 	items    []remote.Item
-	disorder int
-	err      error
+	disorder bool
 }
 
 // add takes one message.
-func (c *collector) add(m *imapclient.FetchMessageData) {
-	it := remote.Item{Mailbox: c.mailbox, UIDValidity: c.validity}
-	for d := m.Next(); d != nil; d = m.Next() {
-		switch d := d.(type) {
-		case imapclient.FetchItemDataUID:
-			it.UID = uint32(d.UID)
-		case imapclient.FetchItemDataRFC822Size:
-			it.Size = d.Size
-		}
-	}
-	if it.UID < uint32(c.from) || len(c.items) == c.most {
+func (c *collector) add(uid uint32, size int64) {
+	if uid < uint32(c.from) || len(c.items) == c.most {
 		return
 	}
+	it := remote.Item{Mailbox: c.mailbox, UIDValidity: c.validity, UID: uid, Size: size}
 	if n := len(c.items); n > 0 && it.UID <= c.items[n-1].UID {
-		c.disorder++
+		c.disorder = true
 	}
 	c.items = append(c.items, it)
-	if c.disorder > maxDisorder {
-		c.err = fault.Errorf(fault.Protocol, "imap list", "the messages come in no order")
-	}
 }
 
 // listing returns what was gathered: complete if it agrees with the number of messages that the server
 // gave, at the beginning or by the end.
 func (c *collector) listing(exists, now uint32, refused error) remote.Listing {
-	if c.disorder > 0 {
+	if c.disorder {
 		slices.SortFunc(c.items, func(a, b remote.Item) int { return cmp.Compare(a.UID, b.UID) })
 		c.items = slices.CompactFunc(c.items, func(a, b remote.Item) bool { return a.UID == b.UID })
 	}

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/remote"
 	"github.com/mailferry/mailferry/pkg/remote/imap"
 )
@@ -168,7 +167,7 @@ func fetchAll(ctx context.Context, s remote.Session) (int, error) {
 	return n, err
 }
 
-// TestListInNoOrder sends a large listing backwards, with gaps: it ends before it costs minutes.
+// TestListInNoOrder sends a large listing backwards, with gaps.
 func TestListInNoOrder(t *testing.T) {
 	t.Parallel()
 	const messages = 200_000
@@ -177,8 +176,10 @@ func TestListInNoOrder(t *testing.T) {
 			fmt.Fprintf(w, "* %d FETCH (UID %d RFC822.SIZE 3)\r\n", u, 2*u)
 		}
 	})
-	_, err := session(t, dialer(nil), local(port)).List(t.Context())
-	failsWith(t, err, fault.Protocol, "in no order")
+	l, err := session(t, dialer(nil), local(port)).List(t.Context())
+	if err != nil || !l.Complete || len(l.Items) != messages || l.Items[0].UID != 2 || l.Items[messages-1].UID != 2*messages {
+		t.Errorf("%d messages, %s, %v", len(l.Items), l.Note, err)
+	}
 }
 
 // distant puts a way of one round trip of d between us and the server.

@@ -3,6 +3,7 @@ package imap
 import (
 	"bufio"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -311,5 +312,20 @@ func (w *wire) literal(p []byte, left int64) (int, error) {
 	if err != nil {
 		err = w.fail(err)
 	}
+	return n, err
+}
+
+// octets reads a literal, or the rest of one.
+type octets struct {
+	wire *wire
+	left int64
+}
+
+func (o *octets) Read(p []byte) (int, error) {
+	if o.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := o.wire.literal(p, o.left)
+	o.left -= int64(n)
 	return n, err
 }
