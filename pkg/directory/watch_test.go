@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
 	"testing"
@@ -17,17 +18,20 @@ import (
 type feed struct {
 	mu   sync.Mutex
 	seen []Change
+	most int            // that came together
 	fail map[string]int // name → how often it still fails
 }
 
-func (f *feed) each(_ context.Context, c Change) error {
+func (f *feed) each(_ context.Context, cs []Change) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fail[c.Name] > 0 {
-		f.fail[c.Name]--
-		return errors.New("not now")
+	for _, c := range cs {
+		if f.fail[c.Name] > 0 {
+			f.fail[c.Name]--
+			return errors.New("not now")
+		}
 	}
-	f.seen = append(f.seen, c)
+	f.seen, f.most = append(f.seen, cs...), max(f.most, len(cs))
 	return nil
 }
 
@@ -127,6 +131,28 @@ func TestAChangeThatFailedComesAgain(t *testing.T) {
 	})
 }
 
+// TestChangesComeTogether has one change that fails for ever among many: it keeps none of the others, which come in batches.
+func TestChangesComeTogether(t *testing.T) {
+	t.Parallel()
+	d, _ := newDirectory(t)
+	fill(t, d, "example.com", 600)
+	create(t, d, "example.com", "poison")
+	f := &feed{fail: map[string]int{"poison": math.MaxInt}}
+	watch(t, d, f)
+	testenv.Eventually(t, 60*time.Second, "all others", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.seen) == 600
+	})
+	create(t, d, "example.com", "later")
+	testenv.Eventually(t, 60*time.Second, "what came later", func() bool { _, n := f.last("later"); return n == 1 })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.most < 2 || f.most > watchPull {
+		t.Errorf("%d changes came together", f.most)
+	}
+}
+
 func TestReplicasShareTheFeed(t *testing.T) {
 	t.Parallel()
 	d, _ := newDirectory(t)
@@ -159,7 +185,7 @@ func TestAWatcherThatEndsHandsBackAtOnce(t *testing.T) {
 	busy := make(chan struct{}, n)
 	done := make(chan error, 1)
 	go func() {
-		done <- d.Watch(ctx, "planner", func(ctx context.Context, _ Change) error {
+		done <- d.Watch(ctx, "planner", func(ctx context.Context, _ []Change) error {
 			busy <- struct{}{}
 			<-ctx.Done()
 			return ctx.Err()

@@ -124,9 +124,13 @@ func putArgs(e Planned) []any {
 	return []any{e.UID, e.Revision, active, int64(e.Interval / time.Second), e.Domain, e.Name, millis(e.Next), text}
 }
 
-// Remove forgets a deleted account.
-func (x *Index) Remove(ctx context.Context, uid string) error {
-	return fault.Wrap(fault.Internal, "due remove", x.on(ctx, x.remove, ShardOf(uid), uid).Err())
+// Remove forgets deleted accounts.
+func (x *Index) Remove(ctx context.Context, uids ...string) error {
+	b := batches{x: x, script: x.remove}
+	for _, uid := range uids {
+		b.add(ctx, ShardOf(uid), uid)
+	}
+	return fault.Wrap(fault.Internal, "due remove", b.flush(ctx))
 }
 
 // Settled is what an account has come to after a run.

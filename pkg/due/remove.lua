@@ -1,8 +1,10 @@
 --@ state
--- KEYS: at, entry, told, schedule, holder, states, boost. ARGV: uid.
-redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('HDEL', KEYS[3], ARGV[1])
-redis.call('HDEL', KEYS[4], ARGV[1])
-redis.call('ZREM', KEYS[7], ARGV[1])
-write(KEYS, ARGV[1], redis.call('HGET', KEYS[2], ARGV[1]), nil)
+-- KEYS: at, entry, told, schedule, holder, states, boost. ARGV: uid, repeated.
+for _, uid in ipairs(ARGV) do
+  redis.call('ZREM', KEYS[1], uid)
+  redis.call('HDEL', KEYS[3], uid)
+  redis.call('HDEL', KEYS[4], uid)
+  redis.call('ZREM', KEYS[7], uid)
+  write(KEYS, uid, redis.call('HGET', KEYS[2], uid), nil)
+end
 return 1

@@ -13,25 +13,35 @@ import (
 	"github.com/mailferry/mailferry/pkg/schedule"
 )
 
-// follow takes one change of the directory into the due index, and enrols the account with its remote
-// mailbox, so that nothing is deleted there before this account has collected it too.
-func (p *Planner) follow(ctx context.Context, c directory.Change) error {
-	if c.UID == "" && c.Account == nil {
-		return nil
-	}
-	uid := c.UID
-	if c.Account == nil {
-		if err := p.due.Remove(ctx, uid); err != nil {
-			return err
-		}
-	} else {
-		uid = c.Account.UID
-		if err := p.put(ctx, []account.Account{*c.Account}, time.Now(), p.all); err != nil {
-			return err
+// follow takes changes of the directory into the due index, and enrols the accounts with their remote
+// mailboxes, so that nothing is deleted there before these accounts have collected it too. Of an account that is there more than
+// once the newest change holds.
+func (p *Planner) follow(ctx context.Context, changes []directory.Change) error {
+	last := make(map[string]directory.Change, len(changes))
+	for _, c := range changes {
+		if was, ok := last[c.UID]; c.UID != "" && (!ok || was.Revision <= c.Revision) {
+			last[c.UID] = c
 		}
 	}
-	if err := p.queue.TellChanged(uid); err != nil { // whoever watches it hears of it later, from the due index
-		p.log.Debug("a change of an account is not told", zap.String("uid", uid), zap.Error(err))
+	var there []account.Account
+	var gone []string
+	for uid, c := range last {
+		if c.Account != nil {
+			there = append(there, *c.Account)
+		} else {
+			gone = append(gone, uid)
+		}
+	}
+	if err := p.put(ctx, there, time.Now(), p.all); err != nil {
+		return err
+	}
+	if err := p.due.Remove(ctx, gone...); err != nil {
+		return err
+	}
+	for uid := range last {
+		if err := p.queue.TellChanged(uid); err != nil { // whoever watches it hears of it later, from the due index
+			p.log.Debug("a change of an account is not told", zap.String("uid", uid), zap.Error(err))
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -163,6 +164,41 @@ func TestDriftIsFoundAndRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, 30*time.Second, "the index is filled again", func() bool { return has(a.UID) && has(b.UID) })
+}
+
+// TestChangesThatComeTogether has more than one change of an account, and another account under the name of one that was
+// deleted, among changes that come together: the last of each account holds.
+func TestChangesThatComeTogether(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	ctx := t.Context()
+	a, b, c := s.add("a"), s.add("b"), s.add("c")
+	edited, again := b, a
+	edited.Revision, edited.Interval = b.Revision+10, 2*time.Hour
+	again.UID, again.Revision = directory.NewUID(), a.Revision+10
+	change := func(a account.Account) directory.Change {
+		return directory.Change{Domain: a.Domain, Name: a.Name, Revision: a.Revision, Account: &a, UID: a.UID}
+	}
+	gone := func(a account.Account) directory.Change {
+		return directory.Change{Domain: a.Domain, Name: a.Name, Revision: a.Revision + 5, UID: a.UID}
+	}
+	nobody := directory.Change{Domain: "example.com", Name: "x", Revision: 1}
+	p := s.planner(Config{Name: "p"})
+	for range 2 { // changes may come again
+		if err := p.follow(ctx, []directory.Change{change(a), change(edited), nobody, gone(a), change(again), change(b), gone(c)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []account.Account{a, c} {
+		if _, _, err := s.due.Get(ctx, x.UID); !errors.Is(err, due.ErrNotFound) {
+			t.Errorf("%s, which was deleted: %v", x.Name, err)
+		}
+	}
+	for _, want := range []account.Account{edited, again} {
+		if is, at, err := s.due.Get(ctx, want.UID); err != nil || is.Revision != want.Revision || is.Interval != want.Interval || at.IsZero() {
+			t.Errorf("%+v, due %v, %v", is, at, err)
+		}
+	}
 }
 
 // TestAnotherRedisIsCompared restarts Redis: it may lack what was written last.
