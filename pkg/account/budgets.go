@@ -6,13 +6,17 @@ import (
 	"strings"
 )
 
-// Budgets says what the fleet may do at remote hosts: entries between commas, NAME=SESSIONS/LOGINS, the sessions at a time
-// and the logins a minute; 0 bounds nothing. NAME is a host, a provider of the table (all its hosts have one budget), or *
-// for each host or provider that is not named. "google=200/3000, mail.example.net=10/60".
+// Budgets says what the fleet may do at remote hosts: entries between commas, NAME=SESSIONS/LOGINS or
+// NAME=SESSIONS/LOGINS/OCTETS, the sessions at a time, the logins a minute and the octets that are fetched in a day (UTC), as
+// [ParseOctets] takes them; 0 bounds nothing, as do octets that are left out. NAME is a host, a provider of the table (all its hosts have one budget), or *
+// for each host or provider that is not named. "google=200/3000/2TB, mail.example.net=10/60".
 type Budgets string
 
 // Budget is what one entry allows.
-type Budget struct{ Sessions, LoginsPerMinute int }
+type Budget struct {
+	Sessions, LoginsPerMinute int
+	OctetsPerDay              int64
+}
 
 // DefaultBudget is that of hosts and providers that no entry names.
 var DefaultBudget = Budget{Sessions: 200, LoginsPerMinute: 6000}
@@ -65,16 +69,21 @@ func (b Budgets) parse() (map[string]Budget, error) {
 	for text := range strings.SplitSeq(string(b), ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(text), "=")
 		sessions, logins, both := strings.Cut(value, "/")
+		logins, size, bounded := strings.Cut(logins, "/")
+		octets, err3 := int64(0), error(nil)
+		if bounded {
+			octets, err3 = ParseOctets(size)
+		}
 		s, err1 := strconv.Atoi(sessions)
 		l, err2 := strconv.Atoi(logins)
 		name = strings.ToLower(strings.TrimSpace(name))
-		if !ok || !both || name == "" || strings.ContainsAny(name, " {}/") || err1 != nil || err2 != nil || s < 0 || l < 0 || s > maxBudget || l > maxBudget {
-			return nil, invalid(field, "%q is not a budget like google=200/3000: a host, a provider or *, the sessions at a time and the logins a minute", strings.TrimSpace(text))
+		if !ok || !both || name == "" || strings.ContainsAny(name, " {}/") || err1 != nil || err2 != nil || err3 != nil || s < 0 || l < 0 || s > maxBudget || l > maxBudget {
+			return nil, invalid(field, "%q is not a budget like google=200/3000 or google=200/3000/500GB: a host, a provider or *, the sessions at a time, the logins a minute and the octets a day", strings.TrimSpace(text))
 		}
 		if _, twice := out[name]; twice {
 			return nil, invalid(field, "%s stands there twice", name)
 		}
-		out[name] = Budget{s, l}
+		out[name] = Budget{s, l, octets}
 	}
 	return out, nil
 }

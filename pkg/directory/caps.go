@@ -7,19 +7,23 @@ import (
 	"github.com/mailferry/mailferry/pkg/account"
 )
 
-// Caps bound what the accounts of one domain do over the whole fleet: runs at a time, runs that begin in a minute, and how
-// many accounts there are. Of a domain 0 is what the settings say and -1 not bounded; of
+// Caps bound what the accounts of one domain do over the whole fleet: runs at a time, runs that begin in a minute, how
+// many accounts there are, and octets that are fetched in a day (UTC). Of a domain 0 is what the settings say and -1 not bounded; of
 // the settings 0 is not bounded.
 type Caps struct {
 	Runs, JobsPerMinute, Accounts int
+	OctetsPerDay                  int64
 }
 
 // Or returns the caps that hold where those of the settings are s; 0 bounds nothing.
 func (c Caps) Or(s Caps) Caps {
-	return Caps{Runs: or(c.Runs, s.Runs), JobsPerMinute: or(c.JobsPerMinute, s.JobsPerMinute), Accounts: or(c.Accounts, s.Accounts)}
+	return Caps{
+		Runs: or(c.Runs, s.Runs), JobsPerMinute: or(c.JobsPerMinute, s.JobsPerMinute), Accounts: or(c.Accounts, s.Accounts),
+		OctetsPerDay: or(c.OctetsPerDay, s.OctetsPerDay),
+	}
 }
 
-func or(own, settings int) int {
+func or[N int | int64](own, settings N) N {
 	if own == 0 {
 		own = settings
 	}
@@ -30,14 +34,15 @@ func or(own, settings int) int {
 func (c Caps) Validate(least int) error {
 	for _, f := range []struct {
 		name string
-		n    int
-		most int
+		n    int64
+		most int64
 	}{
-		{"max_runs", c.Runs, math.MaxInt32},
-		{"max_jobs_per_minute", c.JobsPerMinute, maxJobs},
-		{"max_accounts", c.Accounts, math.MaxInt32},
+		{"max_runs", int64(c.Runs), math.MaxInt32},
+		{"max_jobs_per_minute", int64(c.JobsPerMinute), maxJobs},
+		{"max_accounts", int64(c.Accounts), math.MaxInt32},
+		{"max_octets_per_day", c.OctetsPerDay, maxOctets},
 	} {
-		if f.n < least || f.n > f.most {
+		if f.n < int64(least) || f.n > f.most {
 			return &account.Error{Field: f.name, Reason: "want a number from 0, which is " + map[int]string{0: "none", -1: "as the settings say, or -1 for none"}[least]}
 		}
 	}
@@ -55,6 +60,9 @@ func (d Domain) ValidateCaps() error {
 	return d.Caps.Validate(-1)
 }
 
+// maxOctets a day is more than any fleet fetches, and Redis counts so far without loss.
+const maxOctets = 1 << 52
+
 // maxJobs a minute is more than any fleet does: a rate is kept in milliseconds.
 const maxJobs = 1_000_000
 
@@ -63,7 +71,8 @@ func CapsFromProto(p interface {
 	GetMaxRuns() int32
 	GetMaxJobsPerMinute() int32
 	GetMaxAccounts() int32
+	GetMaxOctetsPerDay() int64
 },
 ) Caps {
-	return Caps{Runs: int(p.GetMaxRuns()), JobsPerMinute: int(p.GetMaxJobsPerMinute()), Accounts: int(p.GetMaxAccounts())}
+	return Caps{Runs: int(p.GetMaxRuns()), JobsPerMinute: int(p.GetMaxJobsPerMinute()), Accounts: int(p.GetMaxAccounts()), OctetsPerDay: p.GetMaxOctetsPerDay()}
 }

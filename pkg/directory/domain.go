@@ -108,7 +108,7 @@ func (d *Directory) PutDomain(ctx context.Context, dom Domain) (Domain, error) {
 		EgressProxyUsername: dom.ProxyLogin.Username, SealedEgressProxyPassword: []byte(dom.ProxyLogin.Sealed),
 		WebhookUrl: dom.WebhookURL, SealedWebhookSecret: []byte(dom.SealedWebhookSecret), NotifyAdmin: dom.NotifyAdmin,
 		Schedule: account.ScheduleProto(dom.Schedule), MinInterval: minProto(dom.MinInterval),
-		Weight: int32(dom.Weight), MaxRuns: int32(dom.Caps.Runs), MaxJobsPerMinute: int32(dom.Caps.JobsPerMinute), MaxAccounts: int32(dom.Caps.Accounts),
+		Weight: int32(dom.Weight), MaxRuns: int32(dom.Caps.Runs), MaxJobsPerMinute: int32(dom.Caps.JobsPerMinute), MaxAccounts: int32(dom.Caps.Accounts), MaxOctetsPerDay: dom.Caps.OctetsPerDay,
 	})
 	if err != nil {
 		return Domain{}, fault.New(fault.Policy, "put domain", err)

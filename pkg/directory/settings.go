@@ -92,7 +92,7 @@ func (d *Directory) putSettings(ctx context.Context, s *Settings) error {
 		MailboxDestinationUsername: s.MailboxLogin.Username, SealedMailboxDestinationPassword: []byte(s.MailboxLogin.Sealed),
 		WebhookUrl: s.WebhookURL, SealedWebhookSecret: []byte(s.SealedWebhookSecret), NotifyAdmin: s.NotifyAdmin,
 		Schedule: account.ScheduleProto(s.Schedule), MinInterval: minProto(s.MinInterval),
-		MaxRuns: int32(s.Caps.Runs), MaxJobsPerMinute: int32(s.Caps.JobsPerMinute), MaxAccounts: int32(s.Caps.Accounts),
+		MaxRuns: int32(s.Caps.Runs), MaxJobsPerMinute: int32(s.Caps.JobsPerMinute), MaxAccounts: int32(s.Caps.Accounts), MaxOctetsPerDay: s.Caps.OctetsPerDay,
 	})
 	if err != nil {
 		return fault.New(fault.Policy, "put settings", err)

@@ -76,7 +76,7 @@ var verdicts = map[Kind]Verdict{
 	Protocol:      {"remote", 10 * time.Minute, 6 * time.Hour, true, "the server did not speak the protocol; check protocol, port and TLS mode"},
 	Unavailable:   {"remote", 2 * time.Minute, time.Hour, true, "the server says it is out of order for now; it is tried again"},
 	InUse:         {"remote", 3 * time.Minute, 10 * time.Minute, false, "another session holds the mailbox; it is tried again in minutes"},
-	Throttled:     {"remote", 15 * time.Minute, 2 * time.Hour, false, "the server asks for fewer connections; it is tried again later"},
+	Throttled:     {"remote", 15 * time.Minute, 2 * time.Hour, false, "the server, or a limit of this installation, lets it wait; it is tried again by itself"},
 	RemoteQuota:   {"owner", 12 * time.Hour, 24 * time.Hour, true, "the mailbox is over a limit of its provider until the next day"},
 	NotFound:      {"owner", 30 * time.Minute, 6 * time.Hour, true, "the mailbox or account does not exist at the server; check the user name"},
 	Policy:        {"owner", 6 * time.Hour, 24 * time.Hour, true, "a rule of this installation forbids it; edit the account or ask the administrator"},

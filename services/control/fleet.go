@@ -106,7 +106,7 @@ func protoDomain(d directory.Domain) *mailferryv1.Domain {
 		Schedule:            account.ScheduleProto(d.Schedule),
 		MinInterval:         minInterval(d.MinInterval),
 		EgressProxyUsername: d.ProxyLogin.Username,
-		Weight:              int32(d.Weight), MaxRuns: int32(d.Caps.Runs), MaxJobsPerMinute: int32(d.Caps.JobsPerMinute), MaxAccounts: int32(d.Caps.Accounts),
+		Weight:              int32(d.Weight), MaxRuns: int32(d.Caps.Runs), MaxJobsPerMinute: int32(d.Caps.JobsPerMinute), MaxAccounts: int32(d.Caps.Accounts), MaxOctetsPerDay: d.Caps.OctetsPerDay,
 	}
 }
 
@@ -257,7 +257,7 @@ func protoSettings(s directory.Settings) *mailferryv1.Settings {
 		DestinationUsername: s.Login.Username, MailboxDestinationUsername: s.MailboxLogin.Username,
 		WebhookUrl: s.WebhookURL, NotifyAdmin: s.NotifyAdmin,
 		Schedule: account.ScheduleProto(s.Schedule), MinInterval: minInterval(s.MinInterval),
-		MaxRuns: int32(s.Caps.Runs), MaxJobsPerMinute: int32(s.Caps.JobsPerMinute), MaxAccounts: int32(s.Caps.Accounts),
+		MaxRuns: int32(s.Caps.Runs), MaxJobsPerMinute: int32(s.Caps.JobsPerMinute), MaxAccounts: int32(s.Caps.Accounts), MaxOctetsPerDay: s.Caps.OctetsPerDay,
 	}
 }
 
@@ -353,5 +353,8 @@ func setCaps(c *directory.Caps, req *mailferryv1.PutSettingsRequest) {
 	}
 	if req.MaxAccounts != nil {
 		c.Accounts = want.Accounts
+	}
+	if req.MaxOctetsPerDay != nil {
+		c.OctetsPerDay = want.OctetsPerDay
 	}
 }

@@ -27,7 +27,7 @@ func (r *run) found(kind fault.Kind) due.Found {
 
 // sooner brings the next run of an account forward whose adaptive schedule had made it rare, as there is mail now.
 func (r *run) sooner(ctx context.Context, wasQuiet int, now time.Time) {
-	if wasQuiet == 0 || r.report.Fetched == 0 {
+	if wasQuiet == 0 || r.report.Fetched == 0 || r.day.usedUp != nil {
 		return
 	}
 	at, err := r.adapted(ctx, now)

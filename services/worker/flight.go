@@ -111,6 +111,13 @@ func (f *flight) published(key ledger.Key, size int64, err error) {
 	}
 }
 
+// octets are those that the run has published.
+func (f *flight) octets() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.r.report.Bytes
+}
+
 func (f *flight) land(key ledger.Key) bool {
 	size, ok := f.waiting[key]
 	if ok {

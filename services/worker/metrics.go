@@ -32,7 +32,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "mailferry_worker_full_total", Help: "Sessions that found no place at their remote host: the account stands in line.",
 		}),
 		heldBack: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mailferry_worker_held_back_total", Help: "Jobs that come again later, by reason: share: slots are short and the domain has its share; cap: runs or jobs a minute of the domain.",
+			Name: "mailferry_worker_held_back_total", Help: "Jobs that come again later, by reason: share: slots are short and the domain has its share; cap: runs or jobs a minute of the domain; bytes: what may be fetched today for the domain, or at the host, is fetched.",
 		}, []string{"reason"}),
 		watchers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mailferry_worker_watchers", Help: "Remote sessions that wait for messages now (push).",

@@ -60,12 +60,22 @@ func (w *Worker) limit(a account.Account, d directory.Domain) budget.Limit {
 	if err != nil {
 		return budget.Limit{}
 	}
+	name, b := w.budgetOf(a, d)
+	return budget.Limit{Name: name, Address: net.JoinHostPort(host, strconv.Itoa(port)) + d.EgressProxy, Sessions: b.Sessions, LoginsPerMinute: b.LoginsPerMinute}
+}
+
+// budgetOf returns the budget at the host of an account, and its name.
+func (w *Worker) budgetOf(a account.Account, d directory.Domain) (name string, b account.Budget) {
+	host, _, err := a.HostPort()
+	if err != nil {
+		return "", account.Budget{}
+	}
 	p, _ := providers.ByHost(host)
-	name, b := w.settings.Load().Budgets.For(host, p.Name)
+	name, b = w.settings.Load().Budgets.For(host, p.Name)
 	if d.EgressSource != "" {
 		name += "@" + d.EgressSource
 	}
-	return budget.Limit{Name: name, Address: net.JoinHostPort(host, strconv.Itoa(port)) + d.EgressProxy, Sessions: b.Sessions, LoginsPerMinute: b.LoginsPerMinute}
+	return name, b
 }
 
 // placed is a connection that holds a place.

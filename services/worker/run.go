@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -59,6 +60,7 @@ type run struct {
 	// broke a session then.
 	readForNames bool
 	nameless     map[itemHandle]bool
+	day          daily
 	// watch is what goes on when a run with push has ended well; notWatched says why nothing does. alarmed says that
 	// the run was asked for because the server told of messages.
 	watch      *watch
@@ -203,7 +205,7 @@ func (r *run) underLock(ctx context.Context) error {
 	} else if err := r.endSession(ctx); err != nil {
 		r.log.Debug("close", zap.Error(err)) // nothing was asked of the session: nothing depends on its end
 	}
-	return r.failures
+	return cmp.Or(r.failures, r.day.usedUp)
 }
 
 // paused says that delivery has asked not to fetch more for now. A run that was asked for by hand sees for itself, as does

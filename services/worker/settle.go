@@ -61,6 +61,7 @@ func (r *run) settle(ctx context.Context, err error) (again bool) {
 	now := time.Now()
 	kind := fault.KindOf(err)
 	r.report.FinishedAt, r.report.Fault = stamp(now), shown(err)
+	r.countToday(ctx)
 	killpoint.Reach("worker.before-settle")
 	if kind != fault.Canceled {
 		r.verdict(ctx, kind, err, now)

@@ -50,14 +50,18 @@ func (w *Worker) share(ctx context.Context, log *zap.Logger, c *queue.Claim) (le
 	return nil, false
 }
 
-// capped takes a place under the caps of the domain: a run at a time, and one that begins.
+// capped takes a place under the caps of the domain: a run at a time, and one that begins. There is none where what may be
+// fetched today is fetched.
 func (r *run) capped(ctx context.Context) (*budget.Place, error) {
 	d, err := r.w.policies.domain(ctx, r.acc.Domain)
 	if err != nil {
 		return nil, err
 	}
 	caps := d.Caps.Or(r.w.settings.Load().Caps)
-	place, err := r.w.Budget.Enter(ctx, budget.Limit{Name: "domain " + d.Name, Sessions: caps.Runs, LoginsPerMinute: caps.JobsPerMinute},
+	if err := r.mayFetch(ctx, d, caps); err != nil {
+		return nil, err
+	}
+	place, err := r.w.Budget.Enter(ctx, budget.Limit{Name: domainBudget(d), Sessions: caps.Runs, LoginsPerMinute: caps.JobsPerMinute},
 		budget.Visitor{Account: r.acc.UID, Hurry: r.claim.Trigger == queue.Manual})
 	var full *budget.Full
 	if errors.As(err, &full) {

@@ -47,6 +47,10 @@ func (w *wave) more(ctx context.Context) []remote.Item {
 
 // mark takes a batch in flight; it returns the messages that may be fetched. What is marked in vain is left, too.
 func (w *wave) mark(ctx context.Context, batch []candidate) ([]remote.Item, error) {
+	batch, err := w.today(ctx, batch)
+	if err != nil || len(batch) == 0 {
+		return nil, err
+	}
 	reqs := make([]ledger.MarkRequest, len(batch))
 	for i, c := range batch {
 		reqs[i] = ledger.MarkRequest{Key: c.key, Size: c.octets(), Listed: c.item.Size, Seen: c.seen}

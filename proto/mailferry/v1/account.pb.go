@@ -1559,8 +1559,10 @@ type Domain struct {
 	MaxRuns          int32 `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
 	MaxJobsPerMinute int32 `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3" json:"max_jobs_per_minute,omitempty"`
 	MaxAccounts      int32 `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3" json:"max_accounts,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Octets that are fetched for its accounts in a day (UTC), over the whole fleet; 0 and -1 as above.
+	MaxOctetsPerDay int64 `protobuf:"varint,66,opt,name=max_octets_per_day,json=maxOctetsPerDay,proto3" json:"max_octets_per_day,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Domain) Reset() {
@@ -1803,6 +1805,13 @@ func (x *Domain) GetMaxAccounts() int32 {
 	return 0
 }
 
+func (x *Domain) GetMaxOctetsPerDay() int64 {
+	if x != nil {
+		return x.MaxOctetsPerDay
+	}
+	return 0
+}
+
 // Settings hold for the whole fleet.
 type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1835,13 +1844,14 @@ type Settings struct {
 	Schedule *Schedule `protobuf:"bytes,50,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// The same for all accounts; see Domain.
 	MinInterval *durationpb.Duration `protobuf:"bytes,51,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
-	// What the fleet may do at remote hosts: NAME=SESSIONS/LOGINS between commas, of a host, a provider or * the sessions at a
-	// time and the logins a minute.
+	// What the fleet may do at remote hosts: NAME=SESSIONS/LOGINS or NAME=SESSIONS/LOGINS/OCTETS between commas, of a host, a
+	// provider or * the sessions at a time, the logins a minute and the octets fetched in a day (UTC; 500MB, 20GB).
 	Budgets string `protobuf:"bytes,56,opt,name=budgets,proto3" json:"budgets,omitempty"`
 	// Of each domain that says nothing of its own; see Domain. 0: not bounded.
 	MaxRuns          int32 `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
 	MaxJobsPerMinute int32 `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3" json:"max_jobs_per_minute,omitempty"`
 	MaxAccounts      int32 `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3" json:"max_accounts,omitempty"`
+	MaxOctetsPerDay  int64 `protobuf:"varint,66,opt,name=max_octets_per_day,json=maxOctetsPerDay,proto3" json:"max_octets_per_day,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2026,6 +2036,13 @@ func (x *Settings) GetMaxJobsPerMinute() int32 {
 func (x *Settings) GetMaxAccounts() int32 {
 	if x != nil {
 		return x.MaxAccounts
+	}
+	return 0
+}
+
+func (x *Settings) GetMaxOctetsPerDay() int64 {
+	if x != nil {
+		return x.MaxOctetsPerDay
 	}
 	return 0
 }
@@ -2216,7 +2233,7 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x06notify\x18P \x01(\bR\x06notify\x12\x1b\n" +
 	"\tnotify_to\x18Q \x01(\tR\bnotifyTo\x122\n" +
 	"\bschedule\x18Z \x01(\v2\x16.mailferry.v1.ScheduleR\bschedule\x12\x16\n" +
-	"\x06labels\x18\\ \x03(\tR\x06labels\"\xbd\n" +
+	"\x06labels\x18\\ \x03(\tR\x06labels\"\xea\n" +
 	"\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -2254,7 +2271,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\x06weight\x18< \x01(\x05R\x06weight\x12\x19\n" +
 	"\bmax_runs\x18= \x01(\x05R\amaxRuns\x12-\n" +
 	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12!\n" +
-	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccountsJ\x04\b?\x10@R\x11max_bytes_per_day\"\x87\b\n" +
+	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccounts\x12+\n" +
+	"\x12max_octets_per_day\x18B \x01(\x03R\x0fmaxOctetsPerDayJ\x04\b?\x10@R\x11max_bytes_per_day\"\xb4\b\n" +
 	"\bSettings\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12!\n" +
 	"\fpop3_locking\x18\x02 \x01(\bR\vpop3Locking\x12 \n" +
@@ -2282,7 +2300,8 @@ const file_mailferry_v1_account_proto_rawDesc = "" +
 	"\abudgets\x188 \x01(\tR\abudgets\x12\x19\n" +
 	"\bmax_runs\x18= \x01(\x05R\amaxRuns\x12-\n" +
 	"\x13max_jobs_per_minute\x18> \x01(\x05R\x10maxJobsPerMinute\x12!\n" +
-	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccountsB\x12\n" +
+	"\fmax_accounts\x18@ \x01(\x05R\vmaxAccounts\x12+\n" +
+	"\x12max_octets_per_day\x18B \x01(\x03R\x0fmaxOctetsPerDayB\x12\n" +
 	"\x10_remote_deletionJ\x04\b?\x10@R\x11max_bytes_per_day\"\xcd\x01\n" +
 	"\n" +
 	"Collection\x12\x14\n" +

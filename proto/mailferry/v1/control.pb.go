@@ -2486,6 +2486,7 @@ type PutSettingsRequest struct {
 	MaxRuns          *int32               `protobuf:"varint,61,opt,name=max_runs,json=maxRuns,proto3,oneof" json:"max_runs,omitempty"`
 	MaxJobsPerMinute *int32               `protobuf:"varint,62,opt,name=max_jobs_per_minute,json=maxJobsPerMinute,proto3,oneof" json:"max_jobs_per_minute,omitempty"`
 	MaxAccounts      *int32               `protobuf:"varint,64,opt,name=max_accounts,json=maxAccounts,proto3,oneof" json:"max_accounts,omitempty"`
+	MaxOctetsPerDay  *int64               `protobuf:"varint,66,opt,name=max_octets_per_day,json=maxOctetsPerDay,proto3,oneof" json:"max_octets_per_day,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2663,6 +2664,13 @@ func (x *PutSettingsRequest) GetMaxJobsPerMinute() int32 {
 func (x *PutSettingsRequest) GetMaxAccounts() int32 {
 	if x != nil && x.MaxAccounts != nil {
 		return *x.MaxAccounts
+	}
+	return 0
+}
+
+func (x *PutSettingsRequest) GetMaxOctetsPerDay() int64 {
+	if x != nil && x.MaxOctetsPerDay != nil {
+		return *x.MaxOctetsPerDay
 	}
 	return 0
 }
@@ -3750,8 +3758,7 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\x14DeleteDomainResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"I\n" +
 	"\x13GetSettingsResponse\x122\n" +
-	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xf6\n" +
-	"\n" +
+	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"\xbf\v\n" +
 	"\x12PutSettingsRequest\x12%\n" +
 	"\vdestination\x18\x01 \x01(\tH\x00R\vdestination\x88\x01\x01\x12&\n" +
 	"\fpop3_locking\x18\x02 \x01(\bH\x01R\vpop3Locking\x88\x01\x01\x125\n" +
@@ -3779,7 +3786,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\abudgets\x188 \x01(\tH\x0eR\abudgets\x88\x01\x01\x12\x1e\n" +
 	"\bmax_runs\x18= \x01(\x05H\x0fR\amaxRuns\x88\x01\x01\x122\n" +
 	"\x13max_jobs_per_minute\x18> \x01(\x05H\x10R\x10maxJobsPerMinute\x88\x01\x01\x12&\n" +
-	"\fmax_accounts\x18@ \x01(\x05H\x11R\vmaxAccounts\x88\x01\x01B\x0e\n" +
+	"\fmax_accounts\x18@ \x01(\x05H\x11R\vmaxAccounts\x88\x01\x01\x120\n" +
+	"\x12max_octets_per_day\x18B \x01(\x03H\x12R\x0fmaxOctetsPerDay\x88\x01\x01B\x0e\n" +
 	"\f_destinationB\x0f\n" +
 	"\r_pop3_lockingB\x0e\n" +
 	"\f_require_tlsB\x12\n" +
@@ -3798,7 +3806,8 @@ const file_mailferry_v1_control_proto_rawDesc = "" +
 	"\b_budgetsB\v\n" +
 	"\t_max_runsB\x16\n" +
 	"\x14_max_jobs_per_minuteB\x0f\n" +
-	"\r_max_accountsJ\x04\b?\x10@R\x11max_bytes_per_day\"I\n" +
+	"\r_max_accountsB\x15\n" +
+	"\x13_max_octets_per_dayJ\x04\b?\x10@R\x11max_bytes_per_day\"I\n" +
 	"\x13PutSettingsResponse\x122\n" +
 	"\bsettings\x18\x01 \x01(\v2\x16.mailferry.v1.SettingsR\bsettings\"S\n" +
 	"\x0fListDeadRequest\x12\x16\n" +

@@ -62,6 +62,21 @@ type DomainCaps struct {
 	MaxRuns          *int32 `placeholder:"N" help:"Runs at a time of its accounts, over the whole fleet. 0: as the settings say; -1: not bounded."`
 	MaxJobsPerMinute *int32 `placeholder:"N" help:"Runs of its accounts that begin in a minute; at most two above it in one. 0: as the settings say; -1: not bounded."`
 	MaxAccounts      *int32 `placeholder:"N" help:"How many accounts it may have. 0: as the settings say; -1: not bounded."`
+	MaxBytesPerDay   *Bound `placeholder:"SIZE" help:"Octets that are fetched for its accounts in a day (UTC), over the whole fleet, for instance 20GB. 0: as the settings say; -1: not bounded."`
+}
+
+// Bound is a size, or -1 for none.
+type Bound int64
+
+// UnmarshalText reads -1 or a size.
+func (b *Bound) UnmarshalText(text []byte) error {
+	if string(text) == "-1" {
+		*b = -1
+		return nil
+	}
+	n, err := account.ParseOctets(string(text))
+	*b = Bound(n)
+	return err
 }
 
 func (c *DomainCaps) apply(d *mailferryv1.Domain) {
@@ -70,6 +85,7 @@ func (c *DomainCaps) apply(d *mailferryv1.Domain) {
 			*f.to = *f.from
 		}
 	}
+	change(&d.MaxOctetsPerDay, (*int64)(c.MaxBytesPerDay))
 }
 
 // capsOf says what is capped of a domain, "" for as the settings say.
@@ -85,6 +101,12 @@ func capsOf(d *mailferryv1.Domain) string {
 		case f.n < 0:
 			out = append(out, f.what+" not bounded")
 		}
+	}
+	switch n := d.GetMaxOctetsPerDay(); {
+	case n > 0:
+		out = append(out, size(n)+" a day")
+	case n < 0:
+		out = append(out, "octets a day not bounded")
 	}
 	return strings.Join(out, ", ")
 }

@@ -68,21 +68,11 @@ func change[T any](field, value *T) {
 // Octets is a size on a command line: 500000, 64kB, 10MB, 2GB.
 type Octets int64
 
-// UnmarshalText reads a number with an optional unit of a thousand, a million or a thousand million.
+// UnmarshalText reads a number with an optional unit, as [account.ParseOctets] does.
 func (o *Octets) UnmarshalText(text []byte) error {
-	s := strings.ToUpper(strings.TrimSpace(string(text)))
-	factor := int64(1)
-	for unit, f := range map[string]int64{"KB": 1e3, "MB": 1e6, "GB": 1e9} {
-		if n, ok := strings.CutSuffix(s, unit); ok {
-			s, factor = strings.TrimSpace(n), f
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n > 1<<53/factor {
-		return fmt.Errorf("%q is not a size like 500000, 64kB or 10MB", text)
-	}
-	*o = Octets(n * factor)
-	return nil
+	n, err := account.ParseOctets(string(text))
+	*o = Octets(n)
+	return err
 }
 
 // Start is what a new account collects: all, now, or days like 30d.

@@ -48,6 +48,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 	properties(env, "interval", interval(s.GetInterval()), "min_interval", interval(s.GetMinInterval()), "schedule", strings.Join(s.GetSchedule().GetEntries(), "; "), "time_zone", s.GetSchedule().GetTimeZone(), "pop3_locking", locking, "destination", dest,
 		"require_tls", onOff(s.GetRequireTls()), "remote_deletion", onOff(s.GetRemoteDeletion()), "egress_ports", cmp.Or(s.GetEgressPorts(), "(all that workers let pass)"), "budgets", s.GetBudgets(),
 		"max_runs", number(s.GetMaxRuns()), "max_jobs_per_minute", number(s.GetMaxJobsPerMinute()), "max_accounts", number(s.GetMaxAccounts()),
+		"max_bytes_per_day", bytesOf(s.GetMaxOctetsPerDay()),
 		"destination_username", s.GetDestinationUsername(), "mailbox_destination", s.GetMailboxDestination(),
 		"mailbox_destination_username", s.GetMailboxDestinationUsername(), "postmaster", s.GetPostmaster(), "webhook_url", s.GetWebhookUrl(), "notify_admin", s.GetNotifyAdmin())
 	return nil
@@ -57,7 +58,7 @@ func (c *Client) print(env *Env, s *mailferryv1.Settings) error {
 type SettingsSetCmd struct {
 	Client `embed:""`
 
-	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, min_interval=DURATION, schedule=ENTRIES, time_zone=ZONE, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, budgets=LIST, max_runs=N, max_jobs_per_minute=N, max_accounts=N, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
+	Assign []string `arg:"" optional:"" name:"name=value" help:"interval=DURATION, min_interval=DURATION, schedule=ENTRIES, time_zone=ZONE, pop3_locking=on|off, destination=DEST, destination_username=NAME, require_tls=on|off, remote_deletion=on|off, egress_ports=PORTS, budgets=LIST, max_runs=N, max_jobs_per_minute=N, max_accounts=N, max_bytes_per_day=SIZE, mailbox_destination=DEST, mailbox_destination_username=NAME, postmaster=ADDRESS, webhook_url=URL, webhook_secret_file=FILE, notify_admin=ADDRESS."`
 
 	DestinationLogin `embed:""`
 }
@@ -81,10 +82,10 @@ func (*SettingsSetCmd) Help() string {
   remote_deletion  off: nothing is deleted or moved at any remote server, from the next batch on
   egress_ports  ports that accounts may point to, for instance 110,143,993,995, or with ! what they may not:
                 !25,!8000-8999; workers deny some by themselves (--egress-deny-ports)
-  budgets       what the fleet may do at remote hosts: NAME=SESSIONS/LOGINS between commas, the sessions at a time and the
-                logins a minute of a host, a provider ('mailferry providers list') or * for each other one, as
-                google=200/3000,*=50/600; 0: no bound; where nothing is said 200/6000
-  max_runs, max_jobs_per_minute, max_accounts
+  budgets       what the fleet may do at remote hosts: NAME=SESSIONS/LOGINS[/SIZE] between commas, the sessions at a time, the
+                logins a minute and what is fetched in a day (UTC) of a host, a provider ('mailferry providers list') or *
+                for each other one, as google=200/3000/2TB,*=50/600; 0: no bound; where nothing is said 200/6000
+  max_runs, max_jobs_per_minute, max_accounts, max_bytes_per_day
                 what each domain may do that says nothing of its own ('mailferry domain edit --help'); 0: not bounded
   webhook_url   notices of all accounts are posted there, signed with the secret in the first line of webhook_secret_file
   notify_admin  who gets a mail for each of them
@@ -184,6 +185,12 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 		return assignNumber(&req.MaxJobsPerMinute, name, value)
 	case "max_accounts":
 		return assignNumber(&req.MaxAccounts, name, value)
+	case "max_bytes_per_day":
+		n, err := account.ParseOctets(value)
+		req.MaxOctetsPerDay = &n
+		if err != nil {
+			return usage("%s: %v, or 0 for none", name, err)
+		}
 	case "mailbox_destination":
 		req.MailboxDestination = &value
 	case "destination_username":
@@ -201,7 +208,7 @@ func assign(req *mailferryv1.PutSettingsRequest, s string) error {
 	case "notify_admin":
 		req.NotifyAdmin = &value
 	default:
-		return usage("there is no setting %q: there are interval, min_interval, schedule, time_zone, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, budgets, max_runs, max_jobs_per_minute, max_accounts, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
+		return usage("there is no setting %q: there are interval, min_interval, schedule, time_zone, pop3_locking, destination, destination_username, require_tls, remote_deletion, egress_ports, budgets, max_runs, max_jobs_per_minute, max_accounts, max_bytes_per_day, mailbox_destination, mailbox_destination_username, postmaster, webhook_url, webhook_secret_file and notify_admin", name)
 	}
 	return nil
 }
@@ -231,6 +238,14 @@ func number(n int32) string {
 		return ""
 	}
 	return strconv.FormatInt(int64(n), 10)
+}
+
+// bytesOf is "" for 0.
+func bytesOf(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return size(n)
 }
 
 func onOff(b bool) string {
