@@ -114,13 +114,22 @@ func (t *Transit) subjectPages(ctx context.Context, stream, filter string) (all 
 
 // purge removes the messages of a subject filter; a stream that is not there has none.
 func (t *Transit) purge(ctx context.Context, stream, filter string) (int, error) {
+	return t.purgeTo(ctx, stream, filter, 0)
+}
+
+// purgeTo is purge for those up to a sequence; 0 for all.
+func (t *Transit) purgeTo(ctx context.Context, stream, filter string, last uint64) (int, error) {
 	var r struct {
 		apiResponse
 		Purged int `json:"purged"`
 	}
 	req := struct {
 		Filter string `json:"filter"`
-	}{filter}
+		Before uint64 `json:"seq,omitempty"`
+	}{Filter: filter}
+	if last > 0 {
+		req.Before = last + 1
+	}
 	err := t.call(ctx, "STREAM.PURGE."+stream, req, &r)
 	if isCode(err, jetstream.JSErrCodeStreamNotFound) {
 		return 0, nil

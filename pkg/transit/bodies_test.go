@@ -423,8 +423,8 @@ func TestSweepKeepsWhatIsNeeded(t *testing.T) {
 	if err := h.findBody(h.ctx, orphan); !errors.Is(err, ErrBodyGone) {
 		t.Fatal(err)
 	}
-	if err := h.DropDead(h.ctx, "acc/pdead"); err != nil {
-		t.Fatal(err)
+	if e, err := h.GetDead(h.ctx, "acc/pdead"); err != nil || h.DropDead(h.ctx, e) != nil {
+		t.Fatal("not dropped", err)
 	}
 	h.ack(h.next(in))
 	if n := h.chunks(); n != 0 {

@@ -89,14 +89,21 @@ func letterKey(letter *mailferryv1.DeadLetter) (uid, key string, err error) {
 
 // GetDead returns a dead letter, inline body included. Its id is "<account uid>/<key>".
 func (t *Transit) GetDead(ctx context.Context, id string) (*DeadEntry, error) {
+	e, _, err := t.lastDead(ctx, id)
+	return e, err
+}
+
+// lastDead returns a dead letter and its sequence in DEAD.
+func (t *Transit) lastDead(ctx context.Context, id string) (e *DeadEntry, seq uint64, err error) {
 	const op = "transit dead"
 	uid, key, err := splitID(id)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var r struct {
 		apiResponse
 		Message struct {
+			Seq  uint64 `json:"seq"`
 			Data string `json:"data"`
 		} `json:"message"`
 	}
@@ -105,16 +112,16 @@ func (t *Transit) GetDead(ctx context.Context, id string) (*DeadEntry, error) {
 	}{deadSubject(uid, key)}
 	err = t.call(ctx, "STREAM.MSG.GET."+deadStream, req, &r)
 	if isCode(err, jetstream.JSErrCodeMessageNotFound) || isCode(err, jetstream.JSErrCodeStreamNotFound) {
-		return nil, failure(op, ErrNotFound)
+		return nil, 0, failure(op, ErrNotFound)
 	}
 	if err != nil {
-		return nil, failure(op, err)
+		return nil, 0, failure(op, err)
 	}
 	data, err := base64.StdEncoding.DecodeString(r.Message.Data)
 	if err != nil {
-		return nil, failure(op, err)
+		return nil, 0, failure(op, err)
 	}
-	return readLetter(id, data), nil
+	return readLetter(id, data), r.Message.Seq, nil
 }
 
 // readLetter decodes a letter. One that cannot be decoded is shown as what its id says, so that it can
@@ -139,30 +146,39 @@ func splitID(id string) (uid, key string, err error) {
 	return uid, key, nil
 }
 
-// DropDead removes a dead letter, and the body of its message unless TRANSIT holds the key again.
-func (t *Transit) DropDead(ctx context.Context, id string) error {
+// DropDead removes a dead letter as it was read, and the body of its message unless TRANSIT holds the key again. One of the
+// same message that was buried since, after a retry, stays.
+func (t *Transit) DropDead(ctx context.Context, e *DeadEntry) error {
 	const op = "transit drop"
-	e, err := t.GetDead(ctx, id)
+	last, seq, err := t.lastDead(ctx, e.GetId())
 	if err != nil {
 		return err
 	}
-	uid, key, err := splitID(id)
+	if !proto.Equal(last.GetLetter().GetBuriedAt(), e.GetLetter().GetBuriedAt()) {
+		return nil
+	}
+	uid, key, err := splitID(e.GetId())
 	if err != nil {
 		return err
 	}
-	if _, err := t.purge(ctx, deadStream, deadSubject(uid, key)); err != nil {
+	if _, err := t.purgeTo(ctx, deadStream, deadSubject(uid, key), seq); err != nil {
 		return failure(op, err)
 	}
-	object := e.GetLetter().GetMessage().GetObject()
+	object := last.GetLetter().GetMessage().GetObject()
 	if object == "" {
 		return nil
 	}
-	// What fails from here on costs room until the sweep, nothing else.
-	held, err := t.subjects(ctx, transitStream, mailOfKey(uid, key))
-	if gone := isCode(err, jetstream.JSErrCodeStreamNotFound); gone || err == nil && len(held) == 0 {
+	// What fails from here on costs room until the sweep, nothing else. A letter is buried before TRANSIT lets go of it.
+	if t.free(ctx, transitStream, mailOfKey(uid, key)) && t.free(ctx, deadStream, deadSubject(uid, key)) {
 		_ = t.removeBody(ctx, object)
 	}
 	return nil
+}
+
+// free says that a stream surely holds nothing under a subject.
+func (t *Transit) free(ctx context.Context, stream, subject string) bool {
+	held, err := t.subjects(ctx, stream, subject)
+	return isCode(err, jetstream.JSErrCodeStreamNotFound) || err == nil && len(held) == 0
 }
 
 // Dead returns the newest dead letters of an account, or of all with "", newest first, without inline

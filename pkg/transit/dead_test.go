@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/testenv"
@@ -68,7 +69,7 @@ func TestDeadLetterIsRetried(t *testing.T) {
 		if size == 500 {
 			h.ack(p)
 		}
-		if err := h.DropDead(h.ctx, e.GetId()); err != nil {
+		if err := h.DropDead(h.ctx, e); err != nil {
 			t.Fatal(err)
 		}
 		if size != 500 {
@@ -80,7 +81,7 @@ func TestDeadLetterIsRetried(t *testing.T) {
 		if n := h.chunks(); n != 0 {
 			t.Fatalf("%d messages are left in the bucket", n)
 		}
-		if err := h.DropDead(h.ctx, e.GetId()); !errors.Is(err, ErrNotFound) || fault.KindOf(err) != fault.NotFound {
+		if err := h.DropDead(h.ctx, e); !errors.Is(err, ErrNotFound) || fault.KindOf(err) != fault.NotFound {
 			t.Fatal(err)
 		}
 		if _, err := h.GetDead(h.ctx, e.GetId()); !errors.Is(err, ErrNotFound) {
@@ -209,6 +210,42 @@ func TestDeadStreamIsMadeAgain(t *testing.T) {
 	}
 }
 
+// TestALetterBuriedSinceStays: a message that is retried is given up again before the first letter is dropped.
+func TestALetterBuriedSinceStays(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{Inline: 1000})
+	in := h.intake(0)
+	body := bodyOf(300_000, 1)
+	h.mustPut(message("acc", "p1"), body)
+	p := h.next(in)
+	at := time.Now()
+	h.bury(&mailferryv1.DeadLetter{Message: p.Message, BuriedAt: timestamppb.New(at)})
+	h.ack(p)
+	first, err := h.GetDead(h.ctx, "acc/p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Republish(h.ctx, first.GetLetter().GetMessage()); err != nil {
+		t.Fatal(err)
+	}
+	p = h.next(in)
+	h.bury(&mailferryv1.DeadLetter{Message: p.Message, BuriedAt: timestamppb.New(at.Add(time.Second))})
+	h.ack(p)
+	if err := h.DropDead(h.ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	second, err := h.GetDead(h.ctx, "acc/p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Republish(h.ctx, second.GetLetter().GetMessage()); err != nil {
+		t.Fatal(err)
+	}
+	if p = h.next(in); !bytes.Equal(h.body(p), body) {
+		t.Fatal("another body")
+	}
+}
+
 func TestUnreadableLetterCanBeDropped(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{})
@@ -219,7 +256,7 @@ func TestUnreadableLetterCanBeDropped(t *testing.T) {
 	if err != nil || len(es) != 1 || es[0].GetLetter().GetFault() == nil {
 		t.Fatal(es, err)
 	}
-	if err := h.DropDead(h.ctx, es[0].GetId()); err != nil {
+	if err := h.DropDead(h.ctx, es[0]); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -200,7 +200,7 @@ func (s *Service) RetryDead(ctx context.Context, req *mailferryv1.RetryDeadReque
 	if outcome == outcomeInFlight {
 		return &mailferryv1.RetryDeadResponse{Outcome: outcome}, nil
 	}
-	if err := s.Transit.DropDead(ctx, e.GetId()); err != nil && !errors.Is(err, transit.ErrNotFound) {
+	if err := s.Transit.DropDead(ctx, e); err != nil && !errors.Is(err, transit.ErrNotFound) {
 		return nil, asError(what, err)
 	}
 	return &mailferryv1.RetryDeadResponse{Outcome: outcome}, nil
@@ -268,7 +268,7 @@ func (s *Service) DropDead(ctx context.Context, req *mailferryv1.DropDeadRequest
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Transit.DropDead(ctx, e.GetId()); err != nil && !errors.Is(err, transit.ErrNotFound) {
+	if err := s.Transit.DropDead(ctx, e); err != nil && !errors.Is(err, transit.ErrNotFound) {
 		return nil, asError("dead letter "+fault.Clean(req.GetId()), err)
 	}
 	return &mailferryv1.DropDeadResponse{}, nil

@@ -70,7 +70,7 @@ type Transit interface {
 	Held(ctx context.Context, accountUID string) (map[string]bool, error)
 	Dead(ctx context.Context, accountUID string, limit int) ([]*transit.DeadEntry, error)
 	GetDead(ctx context.Context, id string) (*transit.DeadEntry, error)
-	DropDead(ctx context.Context, id string) error
+	DropDead(ctx context.Context, e *transit.DeadEntry) error
 	Republish(ctx context.Context, m *mailferryv1.FetchedMessage) error
 	EraseAccount(ctx context.Context, accountUID string) error
 	OpenBody(ctx context.Context, m *mailferryv1.FetchedMessage) (io.ReadCloser, error)
