@@ -28,7 +28,7 @@ func (r *Route) Fail(at time.Time, kind, reason string) {
 
 // History returns a route that knows the failures of r and nothing else: where the message goes is still to be decided.
 func (r Route) History() Route {
-	return Route{Failures: r.Failures, Failed: r.Failed, Uncertain: r.Uncertain}
+	return Route{Failures: r.Failures, Failed: r.Failed, Uncertain: r.Uncertain, Retried: r.Retried}
 }
 
 // Undecided says that the route knows no more than its history.

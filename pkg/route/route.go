@@ -43,6 +43,8 @@ type Route struct {
 	Failed   int
 	// Uncertain says that a destination may have accepted the message without our knowing.
 	Uncertain bool
+	// Retried says that somebody had the message handed over again; see [Loop].
+	Retried bool `json:",omitempty"`
 	// Discarded is the rule that dropped the message; there are no legs then. "" for none.
 	Discarded string
 }

@@ -247,6 +247,7 @@ func (s *Service) retry(ctx context.Context, a account.Account, l *mailferryv1.D
 }
 
 func (s *Service) republish(ctx context.Context, a account.Account, slot ledger.Slot, key ledger.Key, m *mailferryv1.FetchedMessage) (string, error) {
+	m.Retried, m.Revision = true, max(m.GetRevision(), a.Revision) // where it goes is asked of the account as it is now
 	err := s.Transit.Republish(ctx, m)
 	switch {
 	case err == nil:

@@ -109,6 +109,9 @@ func TestADeadLetterIsShownAndRetried(t *testing.T) {
 	if err != nil || p.Err != nil {
 		t.Fatal(err, p.Err)
 	}
+	if !p.GetRetried() {
+		t.Error("delivery cannot tell that somebody asked for it")
+	}
 	r, err := p.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 	"errors"
+	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +50,17 @@ func (a *accounts) get(ctx context.Context, m *transit.Message) (account.Account
 		func() (account.Account, error) {
 			return a.dir.AccountAt(ctx, m.GetDomain(), m.GetName(), m.GetAccountUid(), m.GetRevision())
 		})
+}
+
+// forget drops what is kept of a message's account and its domain: they were mended just now, it may be, and the message is
+// tried again for that.
+func (a *accounts) forget(m *transit.Message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.acc, m.GetAccountUid())
+	delete(a.ten, m.GetDomain())
+	maps.DeleteFunc(a.set, func(key string, _ kept[string]) bool { return strings.HasPrefix(key, m.GetDomain()+" ") })
+	maps.DeleteFunc(a.sites, func(key string, _ kept[site]) bool { return strings.HasSuffix(key, " "+m.GetDomain()) })
 }
 
 // forgetGone removes what lies in TRANSIT and DEAD of an account that was deleted while a message of it was in hand. Whoever

@@ -157,6 +157,12 @@ func (h *handover) decide(ctx context.Context) error {
 			return nil
 		}
 	}
+	if h.p.GetRetried() {
+		h.route.Retried = true
+		if h.p.Delivered == 1 {
+			h.d.accounts.forget(h.p.Message)
+		}
+	}
 	past := h.route
 	acc, err := h.account(ctx)
 	if err != nil {
@@ -173,12 +179,12 @@ func (h *handover) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := route.Loop(acc, header); err != nil && !h.p.GetNotice() {
+	if err := route.Loop(acc, header, past.Retried); err != nil && !h.p.GetNotice() {
 		return err
 	}
 	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox(), Collected: h.p.GetFetchedAt().AsTime()}
 	h.route, err = route.Decide(acc, m, tenant, h.where(ctx, acc), nil)
-	h.route.Failures, h.route.Failed, h.route.Uncertain = past.Failures, past.Failed, past.Uncertain
+	h.route.Failures, h.route.Failed, h.route.Uncertain, h.route.Retried = past.Failures, past.Failed, past.Uncertain, past.Retried
 	return err
 }
 

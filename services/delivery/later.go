@@ -40,7 +40,7 @@ func (h *handover) later(ctx context.Context, err error) {
 	if tried {
 		h.route.Fail(time.Now(), fault.KindOf(err).String(), strings.TrimPrefix(err.Error(), "deliver: "))
 	}
-	if tried || h.route.Uncertain {
+	if tried || h.route.Uncertain || h.route.Retried {
 		h.remember(ctx)
 	}
 	full := fault.KindOf(err) == fault.DestinationQuota

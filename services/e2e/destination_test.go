@@ -127,6 +127,46 @@ func TestDestinationRefusesForGood(t *testing.T) {
 	}
 }
 
+// TestRetryRoutesAnew: a dead letter that is retried goes where its account and its domain say now, also if they were mended
+// a moment ago.
+func TestRetryRoutesAnew(t *testing.T) {
+	t.Parallel()
+	acquire(t)
+	remote := testenv.NewDovecot(t)
+	h, s, there := newHouse(t, remote), newSink(t), newSink(t)
+	h.destination(s.destination())
+	seeds := testenv.Corpus(testenv.CorpusConfig{Name: "moved", Messages: 1})
+	remote.Append("moved", seeds[0].Raw)
+	a := h.account("moved", "moved", account.IMAP, account.Delete)
+	s.decideRcpt(func(string) error { return permanent() })
+	h.start("worker")
+	h.start("delivery")
+	cli := h.control()
+	buriedFor := func(to string) (id string) {
+		testenv.Eventually(t, 2*time.Minute, "it is a dead letter for "+to, func() bool {
+			list, err := h.transit.Dead(context.Background(), a.UID, 10)
+			if err != nil || len(list) != 1 || !slices.Equal(list[0].GetLetter().GetRecipients(), []string{to}) {
+				return false
+			}
+			id = list[0].GetId()
+			return h.counts(a).Parked == 1 && h.idle(a)
+		})
+		return id
+	}
+	h.trigger(a, "first", queue.Scheduled)
+	id := buriedFor(a.ForwardTo)
+	cli.ok("account", "edit", a.Ref(), "--forward-to", "new@example.com")
+	cli.ok("dead", "retry", id)
+	buriedFor("new@example.com")
+	cli.ok("domain", "add", a.Domain, "--destination", there.destination())
+	cli.ok("dead", "retry", id)
+	testenv.Eventually(t, 2*time.Minute, "it arrives", func() bool { return len(there.copies("new@example.com")) > 0 && h.idle(a) })
+	wantOnce(t, there, "new@example.com", seeds)
+	if n := len(there.copies(a.ForwardTo)); n != 0 {
+		t.Errorf("who refused has %d", n)
+	}
+}
+
 // client is the command line against a control of the house.
 type client struct {
 	h   *house

@@ -49,6 +49,9 @@ type FetchedMessage struct {
 	Mailbox      string                 `protobuf:"bytes,13,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	InternalDate *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=internal_date,json=internalDate,proto3" json:"internal_date,omitempty"`
 	Flags        []string               `protobuf:"bytes,15,rep,name=flags,proto3" json:"flags,omitempty"`
+	// Somebody had a dead letter handed over again: that the message was collected for its account before does not stop it
+	// this time.
+	Retried bool `protobuf:"varint,40,opt,name=retried,proto3" json:"retried,omitempty"`
 	// Host the message came from, for the Received line.
 	RemoteHost string `protobuf:"bytes,16,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
 	Protocol   string `protobuf:"bytes,17,opt,name=protocol,proto3" json:"protocol,omitempty"`
@@ -204,6 +207,13 @@ func (x *FetchedMessage) GetFlags() []string {
 		return x.Flags
 	}
 	return nil
+}
+
+func (x *FetchedMessage) GetRetried() bool {
+	if x != nil {
+		return x.Retried
+	}
+	return false
 }
 
 func (x *FetchedMessage) GetRemoteHost() string {
@@ -533,7 +543,7 @@ var File_mailferry_v1_message_proto protoreflect.FileDescriptor
 
 const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\xae\x05\n" +
+	"\x1amailferry/v1/message.proto\x12\fmailferry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mailferry/v1/fault.proto\"\xc8\x05\n" +
 	"\x0eFetchedMessage\x12\x1f\n" +
 	"\vaccount_uid\x18\x01 \x01(\tR\n" +
 	"accountUid\x12\x16\n" +
@@ -553,7 +563,8 @@ const file_mailferry_v1_message_proto_rawDesc = "" +
 	"listedSize\x12\x18\n" +
 	"\amailbox\x18\r \x01(\tR\amailbox\x12?\n" +
 	"\rinternal_date\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\finternalDate\x12\x14\n" +
-	"\x05flags\x18\x0f \x03(\tR\x05flags\x12\x1f\n" +
+	"\x05flags\x18\x0f \x03(\tR\x05flags\x12\x18\n" +
+	"\aretried\x18( \x01(\bR\aretried\x12\x1f\n" +
 	"\vremote_host\x18\x10 \x01(\tR\n" +
 	"remoteHost\x12\x1a\n" +
 	"\bprotocol\x18\x11 \x01(\tR\bprotocol\x12\x1a\n" +
