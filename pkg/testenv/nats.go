@@ -17,13 +17,17 @@ import (
 //go:embed conf/nats.conf
 var natsConf []byte
 
-// NATS is a nats-server in process, with JetStream on disk.
+// NATS is a nats-server in process, with JetStream on disk, or a cluster of three.
 type NATS struct {
 	t    testing.TB
 	dir  string
 	port int
 	srv  *server.Server
-	URL  string
+	// adapt changes the options of a member of a cluster.
+	adapt   func(*server.Options)
+	members []*NATS
+	// URL of the server, or of all.
+	URL string
 	// Conn and JS are closed at the end of the test and survive Restart.
 	Conn *nats.Conn
 	JS   jetstream.JetStream
@@ -34,19 +38,25 @@ func NewNATS(t testing.TB) *NATS {
 	t.Helper()
 	n := &NATS{t: t, dir: TempDir(t), port: -1}
 	n.Start()
+	n.connect()
+	return n
+}
+
+// connect opens Conn; at the end of the test it is closed and the server stopped.
+func (n *NATS) connect() {
+	n.t.Helper()
 	conn, err := nats.Connect(n.URL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	n.Conn = conn
 	if n.JS, err = jetstream.New(conn); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	n.t.Cleanup(func() {
 		conn.Close()
 		n.Stop()
 	})
-	return n
 }
 
 // Start starts the server on its folder and, after the first time, its port again.
@@ -61,6 +71,9 @@ func (n *NATS) Start() {
 		n.t.Fatal(err)
 	}
 	opts.Host, opts.Port, opts.StoreDir, opts.NoSigs, opts.NoLog = "127.0.0.1", n.port, n.dir, true, true
+	if n.adapt != nil {
+		n.adapt(opts)
+	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		n.t.Fatal(err)
@@ -72,8 +85,14 @@ func (n *NATS) Start() {
 	n.srv, n.URL, n.port = srv, srv.ClientURL(), portOf(srv)
 }
 
-// Stop stops the server; its data is kept.
+// Stop stops the server, or all of them; its data is kept.
 func (n *NATS) Stop() {
+	for _, m := range n.members {
+		m.Stop()
+	}
+	if n.members != nil {
+		return
+	}
 	n.srv.Shutdown()
 	n.srv.WaitForShutdown()
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,12 +48,14 @@ func TestMain(m *testing.M) {
 
 // house is a fleet of a test's own: NATS, Redis, processes. Remote and destination are given to it.
 type house struct {
-	t      testing.TB
-	dir    string
-	redis  *testenv.Redis
-	nats   *testenv.NATS
-	remote *testenv.Dovecot
-	vault  *vault.Vault
+	t     testing.TB
+	dir   string
+	redis *testenv.Redis
+	nats  *testenv.NATS
+	// replicas of each stream.
+	replicas int
+	remote   *testenv.Dovecot
+	vault    *vault.Vault
 
 	book    *directory.Directory
 	queue   *queue.Queue
@@ -66,7 +69,13 @@ type house struct {
 
 func newHouse(t testing.TB, remote *testenv.Dovecot) *house {
 	t.Helper()
-	h := &house{t: t, dir: testenv.TempDir(t), redis: testenv.NewRedis(t), nats: testenv.NewNATS(t), remote: remote}
+	return newHouseOn(t, remote, testenv.NewNATS(t), 1)
+}
+
+// newHouseOn is newHouse with this NATS, where streams have so many replicas.
+func newHouseOn(t testing.TB, remote *testenv.Dovecot, on *testenv.NATS, replicas int) *house {
+	t.Helper()
+	h := &house{t: t, dir: testenv.TempDir(t), redis: testenv.NewRedis(t), nats: on, replicas: replicas, remote: remote}
 	ctx := context.Background()
 	var err error
 	must := func(what string) {
@@ -77,11 +86,11 @@ func newHouse(t testing.TB, remote *testenv.Dovecot) *house {
 	}
 	h.vault, err = vault.OpenOrCreate(h.vaultFile())
 	must("vault")
-	h.book, err = directory.Open(ctx, h.nats.JS, directory.Config{})
+	h.book, err = directory.Open(ctx, h.nats.JS, directory.Config{Replicas: replicas})
 	must("directory")
-	h.queue, err = queue.Open(ctx, h.nats.Conn, h.nats.JS, queue.Config{AckWait: short})
+	h.queue, err = queue.Open(ctx, h.nats.Conn, h.nats.JS, queue.Config{AckWait: short, Replicas: replicas})
 	must("queue")
-	h.transit, err = transit.Open(ctx, h.nats.Conn, h.nats.JS, transit.Config{AckWait: short})
+	h.transit, err = transit.Open(ctx, h.nats.Conn, h.nats.JS, transit.Config{AckWait: short, Replicas: replicas})
 	must("transit")
 	h.ledger = ledger.New(h.redis.Client, ledger.Config{TTL: short, DeliveryLease: short, KeyID: ledger.NewKeyer(h.vault.KeySecret()).ID()})
 	h.due = due.New(h.redis.Client)
@@ -194,7 +203,7 @@ func (h *house) start(role string, env ...string) *proc { return h.startWith(rol
 
 func (h *house) startWith(role string, flags []string, env ...string) *proc {
 	h.t.Helper()
-	args := []string{role, "--nats-url", h.nats.URL, "--redis-url", "unix://" + h.redis.Socket, "--health-listen", "off", "--log-level", "debug",
+	args := []string{role, "--nats-url", h.nats.URL, "--nats-replicas", strconv.Itoa(h.replicas), "--redis-url", "unix://" + h.redis.Socket, "--health-listen", "off", "--log-level", "debug",
 		"--vault-key-file", h.vaultFile(), "--lease", short.String(), "--drain-grace", "5s"}
 	switch role {
 	case "worker":

@@ -21,8 +21,8 @@ import (
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
-// TestPlannersDie has three planners, of which one is killed and one is stopped past its lease, and restarts Redis and NATS
-// under them: no account misses two turns, none has two jobs outstanding. (Faults 6, 7, 13, 20, 24.)
+// TestPlannersDie has three planners, of which one is killed and one is stopped past its lease, restarts Redis and has another
+// of three NATS servers lead the queue, also where the one that leads is stopped: no account misses two turns, none has two jobs outstanding. (Faults 6, 7, 13, 20, 24.)
 func TestPlannersDie(t *testing.T) {
 	t.Parallel()
 	acquire(t)
@@ -39,7 +39,7 @@ func TestPlannersDieForReal(t *testing.T) {
 }
 
 func plannersDie(t *testing.T, accounts int, interval, lease, atLeast time.Duration) {
-	h := newHouse(t, nil)
+	h := newHouseOn(t, nil, testenv.NewNATSCluster(t), 3)
 	h.destination("lmtp:127.0.0.1:1")
 	if _, err := h.book.UpdateSettings(t.Context(), func(s *directory.Settings) error { s.Interval = interval; return nil }); err != nil {
 		t.Fatal(err)
@@ -70,9 +70,13 @@ func plannersDie(t *testing.T, accounts int, interval, lease, atLeast time.Durat
 	h.redis.Start()
 	o.turn(interval, "Redis was restarted")
 
-	h.nats.Stop()
-	h.nats.Start()
-	o.turn(interval, "NATS was restarted")
+	h.nats.StepDown("JOBS", "scheduled")
+	o.turn(interval, "another NATS leads the queue")
+	leader := h.nats.Leader("JOBS")
+	leader.Stop()
+	o.turn(interval, "the NATS that led the queue is stopped")
+	leader.Start()
+	o.turn(interval, "it is there again")
 	for time.Since(begin) < atLeast {
 		o.turn(interval, "to the end")
 	}
@@ -164,7 +168,7 @@ func (o *overseer) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := o.h.due.Ping(ctx)
 		if err == nil {
-			_, err = o.h.nats.Conn.RTT()
+			_, err = o.h.nats.JS.Stream(ctx, "JOBS") // its leader answers
 		}
 		if err == nil {
 			o.mu.Lock()

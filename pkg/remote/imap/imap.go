@@ -2,8 +2,9 @@
 //
 // Between imapclient and the network stands a guard that takes the server's octets apart into lines and
 // literals and writes them anew: it bounds every wait, line, literal and answer, and passes on only what
-// was asked for. What is listed, and a body whose UID came before it, it gives to who asked, past imapclient. Nothing is sent before the greeting has come; PREAUTH, a refused STARTTLS and octets
-// behind its answer end the session.
+// was asked for. What is listed, and a body whose UID came before it, it gives to who asked, past
+// imapclient. Nothing is sent before the greeting has come; PREAUTH, a refused STARTTLS and octets behind its
+// answer end the session.
 //
 // A mailbox is listed and fetched under EXAMINE and with BODY.PEEK[], so that no flag changes at the
 // source. A message is fetched if its own UID was answered with a body that came to the last octet of its
