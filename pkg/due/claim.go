@@ -129,8 +129,7 @@ func (x *Index) Commit(ctx context.Context, claims []Claimed, next func(Claimed)
 
 // decode reads an entry: revision|active|interval s|not-before ms|kind|failures|since ms|last ms|domain|name.
 // In front of the domain there is ~quiet| where the last runs found nothing.
-// The scripts write it; name comes last because it may hold any character. text is the schedule of an account that has
-// one: zone;entry;entry…
+// The scripts write it; name comes last because it may hold any character. text is as textOf takes it.
 func decode(uid, raw, text string) (Entry, error) {
 	f := strings.SplitN(raw, "|", 10)
 	if len(f) != 10 {
@@ -153,13 +152,8 @@ func decode(uid, raw, text string) (Entry, error) {
 		}
 		f[8], f[9] = domain, name
 	}
-	zone, entries, ok := strings.Cut(text, ";")
-	var own schedule.Text
-	if ok {
-		own = schedule.Text{Zone: zone, Entries: strings.Split(entries, ";")}
-	}
 	return Entry{
-		Schedule: own,
+		Schedule: textOf(text),
 		UID:      uid, Domain: f[8], Name: f[9], Revision: uint64(n[0]), Active: n[1] == 1,
 		Interval: time.Duration(n[2]) * time.Second,
 		State: State{
@@ -181,4 +175,13 @@ func fromMillis(ms int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms)
+}
+
+// textOf is the schedule of an account that has one: zone;entry;entry…
+func textOf(text string) schedule.Text {
+	zone, entries, ok := strings.Cut(text, ";")
+	if !ok {
+		return schedule.Text{}
+	}
+	return schedule.Text{Zone: zone, Entries: strings.Split(entries, ";")}
 }

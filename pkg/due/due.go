@@ -64,14 +64,14 @@ type State struct {
 type Index struct {
 	rdb redis.UniversalClient
 
-	put, remove, claim, commit, settle, move, join, letGo, boost *redis.Script
+	put, remove, claim, commit, settle, move, join, letGo, boost, replan *redis.Script
 }
 
 // New returns the due index in rdb.
 func New(rdb redis.UniversalClient) *Index {
 	return &Index{
 		rdb: rdb, put: script("put"), remove: script("remove"), claim: script("claim"), commit: script("commit"), settle: script("settle"), move: script("move"),
-		join: script("join"), letGo: script("letgo"), boost: script("boost"),
+		join: script("join"), letGo: script("letgo"), boost: script("boost"), replan: script("replan"),
 	}
 }
 

@@ -198,30 +198,77 @@ func TestSettleHoldsBackAndAnEditForgives(t *testing.T) {
 	}
 }
 
-func TestBringForwardsFollowersOfTheGlobalScheduleOnly(t *testing.T) {
+// TestReplan has accounts that stand by an old plan, and others that are due at a time of their own.
+func TestReplan(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	x := due.New(testenv.NewRedis(t).Client)
-	far, near := time.Now().Add(time.Hour).Truncate(time.Millisecond), time.Now().Add(time.Minute).Truncate(time.Millisecond)
-	for _, uid := range []string{"own", "global", "earlier"} {
-		e, at := entry(uid, 1), far
-		if uid != "own" {
-			e.Interval = 0
-		}
-		if uid == "earlier" {
-			at = near.Add(-30 * time.Second)
-		}
-		if err := x.Put(ctx, e, at); err != nil {
+	at := func(m int) time.Time {
+		return time.Now().Add(time.Duration(m) * time.Minute).Truncate(time.Millisecond)
+	}
+	old, later, sooner, never := at(60), at(120), at(30), time.Time{}
+	late, line := at(-5), at(10) // stands in line at its host
+	tests := map[string]struct{ stands, old, next, want time.Time }{
+		"put off":                {old, old, later, later},
+		"brought forward":        {old, old, sooner, sooner},
+		"off":                    {old, old, never, never},
+		"on":                     {never, never, sooner, sooner},
+		"as it was":              {old, old, old, old},
+		"late":                   {late, old, later, late},
+		"late, off":              {late, old, never, late},
+		"in line":                {line, old, later, line},
+		"in line, sooner":        {old, at(50), sooner, sooner},
+		"of another plan, later": {old, at(50), later, old},
+	}
+	for uid, tt := range tests {
+		e := entry(uid, 1)
+		e.Interval, e.Schedule = 0, schedule.Text{Zone: "Europe/Berlin", Entries: []string{"every 1h", uid}}
+		if err := x.Put(ctx, e, tt.stands); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := x.Bring(ctx, func(due.Entry) time.Time { return near }); err != nil {
+	inactive := entry("inactive", 1)
+	inactive.Active = false
+	if err := x.Put(ctx, inactive, old); err != nil {
 		t.Fatal(err)
 	}
-	for uid, want := range map[string]time.Time{"own": far, "global": near, "earlier": near.Add(-30 * time.Second)} {
-		if _, at, err := x.Get(ctx, uid); err != nil || !at.Equal(want) {
-			t.Errorf("%s is due at %v, %v; want %v", uid, at, err, want)
+	if err := x.Put(ctx, entry("edited", 1), old); err != nil {
+		t.Fatal(err)
+	}
+	until, _, err := x.Boost(ctx, "late", time.Hour, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err = x.Replan(ctx, func(e due.Entry) (time.Time, time.Time) {
+		seen++
+		if e.UID == "edited" { // meanwhile
+			if err := x.Put(ctx, entry("edited", 2), old); err != nil {
+				t.Error(err)
+			}
+			return old, later
 		}
+		if e.Schedule.Zone != "Europe/Berlin" || e.Schedule.Entries[1] != e.UID {
+			t.Errorf("the schedule of %s is %v", e.UID, e.Schedule)
+		}
+		if boosted := e.BoostedUntil; boosted.IsZero() != (e.UID != "late") || e.UID == "late" && !boosted.Equal(until) {
+			t.Errorf("%s is boosted until %v", e.UID, boosted)
+		}
+		return tests[e.UID].old, tests[e.UID].next
+	})
+	if err != nil || seen != len(tests)+1 {
+		t.Errorf("%d seen, %v", seen, err)
+	}
+	for uid, tt := range tests {
+		if _, at, err := x.Get(ctx, uid); err != nil || !at.Equal(tt.want) {
+			t.Errorf("%s is due at %v, %v; want %v", uid, at, err, tt.want)
+		}
+	}
+	if _, at, err := x.Get(ctx, "edited"); err != nil || !at.Equal(old) {
+		t.Errorf("the one that was edited meanwhile is due at %v, %v", at, err)
+	}
+	if _, at, err := x.Get(ctx, "inactive"); err != nil || !at.IsZero() {
+		t.Errorf("an inactive account is due at %v, %v", at, err)
 	}
 }
 

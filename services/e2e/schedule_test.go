@@ -60,11 +60,6 @@ func TestSchedule(t *testing.T) {
 		}
 		return out.State.NextDueAt
 	}
-	// What an edit put off comes with the next turn of the account; an edit of the account itself is taken at once.
-	cli.ok("account", "edit", "night.example/domain", "--on-index-loss", "recollect", "--no-active")
-	cli.ok("account", "edit", "night.example/domain", "--active")
-	cli.ok("account", "edit", "example.com/global", "--no-active")
-	cli.ok("account", "edit", "example.com/global", "--active")
 	for ref, source := range map[string]string{"example.com/own": "account", "night.example/domain": "domain", "example.com/global": "settings"} {
 		got, starts := explain(ref)
 		if got != source || len(starts) != 3 {
@@ -79,7 +74,15 @@ func TestSchedule(t *testing.T) {
 	if text := cli.ok("schedule", "explain", "night.example/domain"); !strings.Contains(text, "at 03:00") || !strings.Contains(text, "America/Santiago") {
 		t.Errorf("schedule explain says\n%s", text)
 	}
-	// Earlier turns are taken at once.
+	// So are an edit that lets nobody run, the next one that does, and a least interval of accounts with a schedule of their own.
+	cli.ok("domain", "edit", "night.example", "--schedule", "off")
+	testenv.Eventually(t, 30*time.Second, "an account of a domain that is off is never due", func() bool { return due("night.example/domain").IsZero() })
+	cli.ok("settings", "set", "min_interval=24h")
+	testenv.Eventually(t, 30*time.Second, "the least interval is kept", func() bool {
+		_, starts := explain("example.com/own")
+		return due("example.com/own").Sub(starts[0]).Abs() < time.Second
+	})
+	cli.ok("settings", "set", "min_interval=0s")
 	cli.ok("domain", "edit", "night.example", "--schedule", "every 1m")
 	testenv.Eventually(t, 30*time.Second, "an account of the domain is due within a minute", func() bool {
 		return time.Until(due("night.example/domain")) < 61*time.Second

@@ -91,31 +91,30 @@ func (p *Planner) planned(a account.Account, now time.Time) due.Planned {
 	return due.Planned{Entry: e, Next: next}
 }
 
-// settings takes a new global schedule, and domain that of a domain: accounts that follow it are planned anew, at the
-// latest at the turn that stands.
+// settings takes a new global schedule, and domain that of a domain: accounts that follow it are planned anew.
 func (p *Planner) settings(ctx context.Context, s directory.Settings) {
-	if p.plan.setGlobal(s) {
+	if was := p.plan.setGlobal(s); was != nil {
 		p.log.Info("global schedule", zap.Duration("interval", s.Interval), zap.Strings("schedule", s.Schedule.Entries))
-		p.bring(ctx, func(due.Entry) bool { return true })
+		p.replan(ctx, was, func(due.Entry) bool { return true })
 	}
 }
 
 func (p *Planner) domain(ctx context.Context, d directory.Domain) {
-	if p.plan.setDomain(d) {
+	if was := p.plan.setDomain(d); was != nil {
 		p.log.Info("schedule of a domain", zap.String("domain", d.Name), zap.Strings("schedule", d.Schedule.Entries))
-		p.bring(ctx, func(e due.Entry) bool { return e.Domain == d.Name })
+		p.replan(ctx, was, func(e due.Entry) bool { return e.Domain == d.Name })
 	}
 }
 
-func (p *Planner) bring(ctx context.Context, whose func(due.Entry) bool) {
+func (p *Planner) replan(ctx context.Context, was *plan, whose func(due.Entry) bool) {
 	now := time.Now()
-	err := p.due.Bring(ctx, func(e due.Entry) time.Time {
+	err := p.due.Replan(ctx, func(e due.Entry) (old, next time.Time) {
 		if !whose(e) {
-			return time.Time{}
+			return old, next
 		}
-		return p.plan.next(e, now)
+		return was.after(e, now), p.plan.after(e, now)
 	})
 	if err != nil {
-		p.log.Warn("due times are brought forward at their next turn only", zap.Error(err))
+		p.log.Warn("a new schedule is taken by each account at its next turn only", zap.Error(err))
 	}
 }

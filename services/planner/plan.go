@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -130,17 +131,22 @@ func (p *plan) parse(t schedule.Text) (schedule.Schedule, error) {
 	return s, nil
 }
 
-// setGlobal takes new settings and says whether the global schedule changed.
-func (p *plan) setGlobal(s directory.Settings) bool {
+// setGlobal takes new settings. Where the global schedule changed it returns the plan there was, else nil.
+func (p *plan) setGlobal(s directory.Settings) *plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.global
 	p.global = s
-	return old.Interval != s.Interval || old.MinInterval != s.MinInterval || !same(old.Schedule, s.Schedule)
+	if old.Interval == s.Interval && old.MinInterval == s.MinInterval && same(old.Schedule, s.Schedule) {
+		return nil
+	}
+	was := newPlan(old)
+	maps.Copy(was.domains, p.domains)
+	return was
 }
 
-// setDomain takes a domain and says whether its schedule changed.
-func (p *plan) setDomain(d directory.Domain) bool {
+// setDomain takes a domain. Where its schedule changed it returns the plan there was for its accounts, else nil.
+func (p *plan) setDomain(d directory.Domain) *plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old, now := p.domains[d.Name], ofDomain{d.Schedule, d.MinInterval}
@@ -149,7 +155,12 @@ func (p *plan) setDomain(d directory.Domain) bool {
 	} else {
 		p.domains[d.Name] = now
 	}
-	return old.least != now.least || !same(old.schedule, now.schedule)
+	if old.least == now.least && same(old.schedule, now.schedule) {
+		return nil
+	}
+	was := newPlan(p.global)
+	was.domains[d.Name] = old
+	return was
 }
 
 func same(a, b schedule.Text) bool {

@@ -20,12 +20,12 @@ func TestWhoseSchedule(t *testing.T) {
 	berlin := directory.Domain{Name: "berlin.example", Schedule: text("Europe/Berlin")}
 	nightly := directory.Domain{Name: "nightly.example", Schedule: text("", "at 03:00")}
 	for _, d := range []directory.Domain{berlin, nightly} {
-		if !p.setDomain(d) || p.setDomain(d) {
+		if p.setDomain(d) == nil || p.setDomain(d) != nil {
 			t.Errorf("%s: a change is not told, or told twice", d.Name)
 		}
 	}
 	slow := directory.Domain{Name: "slow.example", MinInterval: 20 * time.Minute}
-	if !p.setDomain(slow) || p.setDomain(slow) {
+	if p.setDomain(slow) == nil || p.setDomain(slow) != nil {
 		t.Error("a least interval is not told, or told twice")
 	}
 	after := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -65,13 +65,13 @@ func TestWhoseSchedule(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
-	if p.setGlobal(directory.Settings{Interval: 10 * time.Minute, Postmaster: "x"}) || !p.setGlobal(directory.Settings{Interval: 10 * time.Minute, Schedule: text("", "at 05:00")}) {
+	if p.setGlobal(directory.Settings{Interval: 10 * time.Minute, Postmaster: "x"}) != nil || p.setGlobal(directory.Settings{Interval: 10 * time.Minute, Schedule: text("", "at 05:00")}) == nil {
 		t.Error("a change of the global schedule is told wrongly")
 	}
 	if got := p.next(due.Entry{UID: "u", Domain: "berlin.example"}, after); !got.Truncate(time.Minute).Equal(time.Date(2026, 7, 2, 3, 0, 0, 0, time.UTC)) {
 		t.Errorf("the global schedule in the domain's zone: %v", got)
 	}
-	if !p.setDomain(directory.Domain{Name: "nightly.example"}) || len(p.domains) != 2 {
+	if p.setDomain(directory.Domain{Name: "nightly.example"}) == nil || len(p.domains) != 2 {
 		t.Error("a domain without schedule is kept")
 	}
 }
