@@ -26,6 +26,7 @@ const (
 var (
 	errNoKey    = errors.New("no such key")
 	errRevision = errors.New("another revision")
+	errMany     = errors.New("more than the server answers at once")
 )
 
 // bucket is a key-value bucket. It is read and written by its stream, because the client's key-value
@@ -131,6 +132,8 @@ func (b *bucket) answer(m *nats.Msg) (entry, error) {
 	case "":
 	case "404":
 		return entry{}, errNoKey
+	case "413":
+		return entry{}, errMany
 	case "503":
 		return entry{}, nats.ErrNoResponders
 	default:

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// batch is how many records are read at a time; the server allows 1,024.
-	batch = 500
+	// batch is how many records are read at a time by their keys, and whole how many if they are all that a filter matches, which
+	// costs the server less; it allows 1,024.
+	batch, whole = 500, 1000
 	// lagTries is how often a batch is asked again because a replica answered that lags behind.
 	lagTries = 3
 	// pageLimit bounds the naming of keys: the server looks at all there are.
@@ -28,7 +29,7 @@ const (
 // Accounts yields the accounts of a domain, or all for "", in the order of domain and name (within each
 // 100,000 of them). What was there when it began, and is not removed, is yielded; a replica that lags behind
 // is not believed. Records that cannot be read are passed over, see [Config.Unreadable]. An error ends it.
-// In memory are the names of at most 100,000 accounts and one batch of records.
+// In memory are the names of at most 100,000 accounts and 1,000 records.
 func (d *Directory) Accounts(ctx context.Context, domain string) iter.Seq2[account.Account, error] {
 	filter := ">"
 	if domain != "" {
@@ -94,8 +95,16 @@ func (b *bucket) list(ctx context.Context, op, filter string, order func(key str
 				last = slices.Max(keys)
 			}
 			sortBy(keys, order)
-			for chunk := range slices.Chunk(keys, batch) {
-				if !b.chunk(ctx, op, chunk, p.upTo, yield) {
+			step := batch
+			if len(p.keys) == p.total && p.total <= whole {
+				step = whole
+			}
+			for chunk := range slices.Chunk(keys, step) {
+				filters := chunk
+				if step == whole {
+					filters = []string{filter}
+				}
+				if !b.chunk(ctx, op, filters, chunk, p.upTo, yield) {
 					return
 				}
 			}
@@ -144,13 +153,17 @@ func (b *bucket) page(ctx context.Context, filter string, offset int) (page, err
 	return p, nil
 }
 
-// chunk yields the live entries among keys, in their order. It answers whether to go on.
-func (b *bucket) chunk(ctx context.Context, op string, keys []string, upTo uint64, yield func(entry, error) bool) bool {
+// chunk yields the live entries among keys, which match filters, in their order. It answers whether to go on.
+func (b *bucket) chunk(ctx context.Context, op string, filters, keys []string, upTo uint64, yield func(entry, error) bool) bool {
 	var got map[string]entry
 	err := b.d.retry(ctx, op, func(ctx context.Context) (err error) {
 		for range lagTries {
 			var seen uint64
-			if got, seen, err = b.batch(ctx, keys); err != nil || seen >= upTo {
+			got, seen, err = b.batch(ctx, filters)
+			if errors.Is(err, errMany) { // were added meanwhile
+				return nil
+			}
+			if err != nil || seen >= upTo {
 				return err
 			}
 			got = nil // of a replica that lags behind
@@ -186,12 +199,12 @@ func (b *bucket) getOne(ctx context.Context, op, key string) (e entry, err error
 	return e, err
 }
 
-// batch reads keys from any replica in one request. It says up to which revision the replica had come; an
+// batch reads keys, or what filters match, from any replica in one request. It says up to which revision the replica had come; an
 // entry that is not there has to be asked for by itself.
-func (b *bucket) batch(ctx context.Context, keys []string) (got map[string]entry, upTo uint64, err error) {
-	subjects := make([]string, len(keys))
-	for i, key := range keys {
-		subjects[i] = b.root + key
+func (b *bucket) batch(ctx context.Context, filters []string) (got map[string]entry, upTo uint64, err error) {
+	subjects := make([]string, len(filters))
+	for i, f := range filters {
+		subjects[i] = b.root + f
 	}
 	body, err := json.Marshal(map[string]any{"multi_last": subjects})
 	if err != nil {
@@ -206,7 +219,7 @@ func (b *bucket) batch(ctx context.Context, keys []string) (got map[string]entry
 	if err := b.d.nc.PublishRequest(b.d.api+"DIRECT.GET."+b.stream, inbox, body); err != nil {
 		return nil, 0, err
 	}
-	got = make(map[string]entry, len(keys))
+	got = make(map[string]entry, len(filters))
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {

@@ -191,8 +191,7 @@ func TestAListDoesNotBelieveAReplicaThatLags(t *testing.T) {
 		t.Fatal(err)
 	}
 	create(t, d, "example.com", "y")
-	replica(t, d, n, func(string) *nats.Msg { return recordOf(old, nil) }) // switches direct gets off
-	sub, err := n.Conn.Subscribe("$JS.API.DIRECT.GET."+d.accounts.stream, func(m *nats.Msg) {
+	answers(t, d, n, func(m *nats.Msg) {
 		one := recordOf(old, nil)
 		one.Subject = m.Reply
 		end := nats.NewMsg(m.Reply)
@@ -201,16 +200,88 @@ func TestAListDoesNotBelieveAReplicaThatLags(t *testing.T) {
 		_ = n.Conn.PublishMsg(one)
 		_ = n.Conn.PublishMsg(end)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	if err := n.Conn.Flush(); err != nil {
-		t.Fatal(err)
-	}
 	got := listed(t, d, "example.com")
 	if len(got) != 2 || got[0].Username != "bob" || got[1].Name != "y" {
 		t.Fatalf("got %+v", got)
+	}
+}
+
+// answers answers batched direct gets in place of the server.
+func answers(t *testing.T, d *Directory, n *testenv.NATS, answer func(m *nats.Msg)) {
+	t.Helper()
+	replica(t, d, n, func(string) *nats.Msg { return nil }) // switches direct gets off
+	sub, err := n.Conn.Subscribe("$JS.API.DIRECT.GET."+d.accounts.stream, answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sub.Unsubscribe() })
+	if err := n.Conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAListOfMoreThanTheServerAnswers has accounts added between the naming and the reading.
+func TestAListOfMoreThanTheServerAnswers(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	fill(t, d, "example.com", 20)
+	answers(t, d, n, func(m *nats.Msg) {
+		many := nats.NewMsg(m.Reply)
+		many.Header.Set("Status", "413")
+		_ = n.Conn.PublishMsg(many)
+	})
+	if got := listed(t, d, "example.com"); len(got) != 20 {
+		t.Errorf("%d accounts", len(got))
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	ctx := limited(t, 60*time.Second)
+	if got, err := d.Find(ctx, []account.Account{acc("example.com", "a")}); err != nil || len(got) != 0 {
+		t.Fatalf("an empty directory holds %v, %v", got, err)
+	}
+	const many = batch + 20
+	fill(t, d, "example.com", many)
+	dot := create(t, d, "other.example", "a.b ü")
+	remove(t, d, create(t, d, "example.com", "gone"))
+	if _, err := n.JS.Publish(ctx, d.accounts.root+accountKey("example.com", "rubbish"), []byte("\xff")); err != nil {
+		t.Fatal(err)
+	}
+	named := []account.Account{acc("example.com", "gone"), acc("example.com", "rubbish"), acc("example.com", "never"), acc("other.example", dot.Name), acc("other.example", dot.Name)}
+	for i := range many {
+		named = append(named, acc("example.com", fmt.Sprintf("n%05d", i)))
+	}
+	got, err := d.Find(ctx, named)
+	if err != nil || len(got) != many+1 || got[dot.Ref()].UID != dot.UID || got[dot.Ref()].Revision != dot.Revision {
+		t.Fatalf("found %d, %v", len(got), err)
+	}
+	if got, err := d.Find(ctx, named[:3]); err != nil || len(got) != 0 {
+		t.Errorf("found %v, %v", got, err)
+	}
+}
+
+// TestFindDoesNotBelieveAReplicaThatLags asks for an account that was removed meanwhile.
+func TestFindDoesNotBelieveAReplicaThatLags(t *testing.T) {
+	t.Parallel()
+	d, n := newDirectory(t)
+	a := create(t, d, "example.com", "x")
+	old, err := d.accounts.get(limited(t, 30*time.Second), accountKey("example.com", "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove(t, d, a)
+	answers(t, d, n, func(m *nats.Msg) {
+		one, end := recordOf(old, nil), nats.NewMsg(m.Reply)
+		one.Subject = m.Reply
+		end.Header.Set("Status", "204")
+		end.Header.Set("Nats-UpTo-Sequence", fmt.Sprint(old.revision))
+		_ = n.Conn.PublishMsg(one)
+		_ = n.Conn.PublishMsg(end)
+	})
+	if got, err := d.Find(limited(t, 30*time.Second), []account.Account{a}); err != nil || len(got) != 0 {
+		t.Errorf("found %v, %v", got, err)
 	}
 }
 

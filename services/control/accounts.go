@@ -172,11 +172,15 @@ func (s *Service) roomFor(ctx context.Context, a account.Account) error {
 			return nil // that it exists already says more
 		}
 		if n++; n >= most {
-			return refusal(connect.CodeResourceExhausted, fault.Policy, "remove one that is not needed any more, or raise it with 'mailferry domain edit "+a.Domain+" --max-accounts N'",
-				"domain %s has all the accounts that it may have: %d", a.Domain, most)
+			return errFull(a.Domain, most)
 		}
 	}
 	return nil
+}
+
+func errFull(domain string, most int) error {
+	return refusal(connect.CodeResourceExhausted, fault.Policy, "remove one that is not needed any more, or raise it with 'mailferry domain edit "+domain+" --max-accounts N'",
+		"domain %s has all the accounts that it may have: %d", domain, most)
 }
 
 // create stores a new account with its password.

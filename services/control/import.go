@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -21,87 +22,209 @@ const (
 	importing = 64
 )
 
+// imported is an account of a request.
+type imported struct {
+	want     account.Account
+	password string
+	slot     ledger.Slot
+	// out is what became of it, nil while this is not known. added says that it was added.
+	out   *mailferryv1.ImportedAccount
+	added account.Account
+}
+
 // ImportAccounts adds many accounts. Each stands for itself; what could not be tried is a fault of its account, too.
 func (s *Service) ImportAccounts(ctx context.Context, req *mailferryv1.ImportAccountsRequest) (*mailferryv1.ImportAccountsResponse, error) {
 	n := len(req.GetAccounts())
 	if n == 0 || n > maxImport {
 		return nil, errField("accounts", "want 1 to %d", maxImport)
 	}
-	out, enrol := make([]*mailferryv1.ImportedAccount, n), make([]ledger.Enrolment, n)
+	all := make([]*imported, n)
+	atOnce(n, func(i int) { all[i] = s.imported(ctx, req.GetAccounts()[i]) })
+	s.passOver(ctx, all)
+	s.addAll(ctx, all)
+	res := &mailferryv1.ImportAccountsResponse{}
+	var enrol []ledger.Enrolment
+	for _, a := range all {
+		res.Accounts = append(res.Accounts, a.out)
+		if a.added.Active {
+			enrol = append(enrol, ledger.Enrolment{Slot: a.slot, Account: a.added.UID, Active: true})
+		}
+	}
+	if err := s.Ledger.EnrollAll(ctx, enrol); err != nil { // the planner does, too
+		s.Log.Warn("accounts that were imported are not enrolled yet", zap.Int("accounts", len(enrol)), zap.Error(err))
+	}
+	return res, ctx.Err()
+}
+
+// atOnce does f for each of n, some at a time.
+func atOnce(n int, f func(i int)) {
 	var g errgroup.Group
 	g.SetLimit(importing)
-	capped := s.capped(ctx, req)
-	if capped { // one after the other, or they all find the last room that is left
-		s.imports.Lock()
-		defer s.imports.Unlock()
-		g.SetLimit(1)
-	}
-	for i, r := range req.GetAccounts() {
-		g.Go(func() error {
-			out[i], enrol[i] = s.importAccount(ctx, r, capped)
-			return nil
-		})
+	for i := range n {
+		g.Go(func() error { f(i); return nil })
 	}
 	_ = g.Wait()
-	var added []ledger.Enrolment
-	for _, e := range enrol {
-		if e.Active {
-			added = append(added, e)
-		}
-	}
-	if err := s.Ledger.EnrollAll(ctx, added); err != nil { // the planner does, too
-		s.Log.Warn("accounts that were imported are not enrolled yet", zap.Int("accounts", len(added)), zap.Error(err))
-	}
-	return &mailferryv1.ImportAccountsResponse{Accounts: out}, ctx.Err()
 }
 
-// capped says whether one of the accounts is of a domain that may not have any number, or this is not known.
-func (s *Service) capped(ctx context.Context, req *mailferryv1.ImportAccountsRequest) bool {
-	asked := map[string]bool{}
-	for _, r := range req.GetAccounts() {
-		domain, err := domainName(r.GetAccount().GetDomain(), false)
-		if err != nil || asked[domain] {
-			continue
-		}
-		asked[domain] = true
-		if most, err := s.most(ctx, domain); most > 0 || err != nil {
-			return true
-		}
+// imported reads an account of a request.
+func (s *Service) imported(ctx context.Context, req *mailferryv1.CreateAccountRequest) *imported {
+	a := &imported{password: req.GetPassword()}
+	var err error
+	if a.want, _, err = s.wanted(ctx, req); err == nil {
+		a.slot, err = slotOf(a.want)
 	}
-	return false
+	if err != nil {
+		a.out = refused(err)
+	}
+	return a
 }
 
-// importAccount adds one. It answers how it is enrolled, the zero value if it is not.
-func (s *Service) importAccount(ctx context.Context, req *mailferryv1.CreateAccountRequest, capped bool) (*mailferryv1.ImportedAccount, ledger.Enrolment) {
-	a, _, err := s.wanted(ctx, req)
-	var slot ledger.Slot
-	if err == nil {
-		slot, err = slotOf(a)
+// passOver decides those whose names are taken, as far as that can be known before they are stored.
+func (s *Service) passOver(ctx context.Context, all []*imported) {
+	var named []account.Account
+	for _, a := range undecided(all) {
+		named = append(named, a.want)
 	}
+	there, err := s.Directory.Find(ctx, named)
 	if err != nil {
-		return refused(err), ledger.Enrolment{}
+		return // each will say so
 	}
-	if capped {
-		if err := s.roomFor(ctx, a); err != nil {
-			return refused(err), ledger.Enrolment{}
+	for _, a := range undecided(all) {
+		if is, ok := there[a.want.Ref()]; ok {
+			a.out = existing(is, a.want)
 		}
 	}
-	stored, err := s.create(ctx, a, req.GetPassword())
-	if connect.CodeOf(err) == connect.CodeAlreadyExists {
-		return s.existing(ctx, a), ledger.Enrolment{}
+}
+
+func undecided(all []*imported) []*imported {
+	var some []*imported
+	for _, a := range all {
+		if a.out == nil {
+			some = append(some, a)
+		}
 	}
-	if err != nil {
-		return refused(err), ledger.Enrolment{}
+	return some
+}
+
+// addAll stores those that are not decided, in their order as many as their domains have room for.
+func (s *Service) addAll(ctx context.Context, all []*imported) {
+	rooms := rooms{s: s, most: map[string]int{}, left: map[string]int{}}
+	defer rooms.close()
+	rooms.open(ctx, undecided(all))
+	for waiting := undecided(all); len(waiting) > 0; waiting = undecided(all) {
+		var some []*imported
+		for _, a := range waiting {
+			if rooms.take(a.want.Domain) {
+				some = append(some, a)
+			}
+		}
+		atOnce(len(some), func(i int) { s.add(ctx, some[i]) })
+		for _, a := range some { // what became none leaves its room to the next
+			if a.added.UID == "" {
+				rooms.left[a.want.Domain]++
+			}
+		}
+		if len(some) == 0 {
+			for _, a := range waiting {
+				a.out = refused(errFull(a.want.Domain, rooms.most[a.want.Domain]))
+			}
+		}
 	}
-	return &mailferryv1.ImportedAccount{}, ledger.Enrolment{Slot: slot, Account: stored.UID, Active: stored.Active}
+}
+
+// add stores one.
+func (s *Service) add(ctx context.Context, a *imported) {
+	stored, err := s.create(ctx, a.want, a.password)
+	switch {
+	case connect.CodeOf(err) == connect.CodeAlreadyExists:
+		is, err := s.Directory.Account(ctx, a.want.Domain, a.want.Name)
+		if err != nil {
+			a.out = refused(asError("account "+a.want.Ref(), err))
+			return
+		}
+		a.out = existing(is, a.want)
+	case err != nil:
+		a.out = refused(err)
+	default:
+		a.out, a.added = &mailferryv1.ImportedAccount{}, stored
+	}
+}
+
+// rooms is how many accounts may be added to domains; of those that may have any number it knows nothing.
+type rooms struct {
+	s          *Service
+	held       bool
+	most, left map[string]int // by domain
+}
+
+// open counts once for each domain. Whoever adds to the same ones meanwhile waits, or both find the last room that is left.
+func (r *rooms) open(ctx context.Context, all []*imported) {
+	names := map[string]error{}
+	for _, a := range all {
+		names[a.want.Domain] = nil
+	}
+	domains := make([]string, 0, len(names))
+	for domain := range names {
+		domains = append(domains, domain)
+	}
+	var mu sync.Mutex
+	atOnce(len(domains), func(i int) {
+		most, err := r.s.most(ctx, domains[i])
+		mu.Lock()
+		defer mu.Unlock()
+		names[domains[i]] = err
+		if most > 0 {
+			r.most[domains[i]] = most
+		}
+	})
+	if len(r.most) > 0 {
+		r.s.imports.Lock()
+		r.held = true
+	}
+	for domain, most := range r.most {
+		n, err := r.s.count(ctx, domain, most)
+		r.left[domain], names[domain] = most-n, err
+	}
+	for _, a := range all {
+		if err := names[a.want.Domain]; err != nil {
+			a.out = refused(err)
+		}
+	}
+}
+
+func (r *rooms) close() {
+	if r.held {
+		r.s.imports.Unlock()
+	}
+}
+
+// take takes room for one.
+func (r *rooms) take(domain string) bool {
+	if r.most[domain] == 0 {
+		return true
+	}
+	if r.left[domain] <= 0 {
+		return false
+	}
+	r.left[domain]--
+	return true
+}
+
+// count counts the accounts of a domain, up to most.
+func (s *Service) count(ctx context.Context, domain string, most int) (n int, err error) {
+	for _, err := range s.Directory.Accounts(ctx, domain) {
+		if err != nil {
+			return 0, asError("domain "+domain, err)
+		}
+		if n++; n >= most {
+			break
+		}
+	}
+	return n, nil
 }
 
 // existing compares an account with the one that has its name.
-func (s *Service) existing(ctx context.Context, want account.Account) *mailferryv1.ImportedAccount {
-	is, err := s.Directory.Account(ctx, want.Domain, want.Name)
-	if err != nil {
-		return refused(asError("account "+want.Ref(), err))
-	}
+func existing(is, want account.Account) *mailferryv1.ImportedAccount {
 	is.UID, is.Revision, is.SealedPassword = "", 0, nil
 	is.CredentialVersion, is.CreatedAt, is.UpdatedAt = want.CredentialVersion, time.Time{}, time.Time{}
 	if !proto.Equal(is.Proto(), want.Proto()) {

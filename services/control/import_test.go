@@ -89,3 +89,39 @@ func TestAnImportKeepsToTheCapOfADomain(t *testing.T) {
 		}
 	}
 }
+
+// TestAnImportFillsTheRoomThereIs names accounts twice, and those of a domain that may have any number: who becomes none takes no
+// room from those behind it.
+func TestAnImportFillsTheRoomThereIs(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	_, err := h.fleet.PutDomain(t.Context(), &mailferryv1.PutDomainRequest{Domain: &mailferryv1.Domain{Name: "example.com", MaxAccounts: 4}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.add("old")
+	req := &mailferryv1.ImportAccountsRequest{}
+	for _, name := range []string{"a", "a", "a", "free", "b", "old", "c", "d", "e"} {
+		a := sample(name)
+		if name == "free" {
+			a.Domain = "free.example"
+		}
+		req.Accounts = append(req.Accounts, &mailferryv1.CreateAccountRequest{Account: a, Password: canary})
+	}
+	res, err := h.accounts.ImportAccounts(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added := 0
+	for i, a := range res.GetAccounts() {
+		if full := i > 6; (a.GetFault() != nil) != full || full && !strings.Contains(a.GetFault().GetMessage(), "all the accounts that it may have: 4") {
+			t.Errorf("%d: %v", i, a)
+		}
+		if a.GetFault() == nil && !a.GetExisted() {
+			added++
+		}
+	}
+	if added != 4 || !res.GetAccounts()[5].GetExisted() {
+		t.Errorf("%d were added: %v", added, res)
+	}
+}
