@@ -58,20 +58,7 @@ func (b *bucket) make(ctx context.Context, update bool) error {
 		// Above all revisions of a bucket that was lost, whose revisions others may still know.
 		FirstSeq: uint64(time.Now().UnixMilli()),
 	}
-	s, err := b.d.js.Stream(ctx, b.stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = b.d.js.CreateStream(ctx, cfg)
-		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return err
-		}
-		s, err = b.d.js.Stream(ctx, b.stream)
-	}
-	if err != nil || !update || jsapi.Same(s.CachedInfo().Config, cfg) {
-		return err
-	}
-	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq // of the process that made it
-	_, err = b.d.js.UpdateStream(ctx, cfg)
-	return err
+	return jsapi.MakeStream(ctx, b.d.js, cfg, update)
 }
 
 func (b *bucket) entry(subject string, value []byte, revision uint64, h nats.Header) entry {

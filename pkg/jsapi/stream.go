@@ -22,8 +22,8 @@ func Same(there, want jetstream.StreamConfig) bool {
 	return reflect.DeepEqual(there, want)
 }
 
-// MakeStream makes a stream, or brings the one that is there to cfg, unless it is as it should be.
-func MakeStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+// MakeStream makes a stream, or brings the one that is there to cfg, where update says so and it is not as it should be.
+func MakeStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig, update bool) error {
 	s, err := js.Stream(ctx, cfg.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = js.CreateStream(ctx, cfg)
@@ -32,7 +32,7 @@ func MakeStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.Strea
 		}
 		s, err = js.Stream(ctx, cfg.Name)
 	}
-	if err != nil || Same(s.CachedInfo().Config, cfg) {
+	if err != nil || !update || Same(s.CachedInfo().Config, cfg) {
 		return err
 	}
 	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq // of the process that made it

@@ -86,7 +86,7 @@ func (n *Notices) make(ctx context.Context) error {
 		Name: stream, Description: "what owners and administrators are to be told", Subjects: []string{subject + "*"},
 		Retention: jetstream.InterestPolicy, Storage: jetstream.FileStorage, Replicas: n.cfg.Replicas, Discard: jetstream.DiscardNew,
 		MaxMsgs: maxNotices, MaxBytes: maxBytes, MaxMsgSize: maxNotice, MaxAge: MaxAge, Duplicates: dedupe,
-	})
+	}, true)
 	for _, c := range Channels {
 		if err == nil {
 			_, err = n.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{

@@ -99,7 +99,7 @@ func (q *Queue) make(ctx context.Context, update bool) error {
 	defer q.ensuring.Unlock()
 	streams, ctx1 := errgroup.WithContext(ctx) // at once: the server may be far away
 	for _, cfg := range []jetstream.StreamConfig{q.jobsConfig(), q.runsConfig(), q.triggersConfig()} {
-		streams.Go(func() error { return q.makeStream(ctx1, cfg, update) })
+		streams.Go(func() error { return jsapi.MakeStream(ctx1, q.js, cfg, update) })
 	}
 	if err := streams.Wait(); err != nil {
 		return err
@@ -115,23 +115,6 @@ func (q *Queue) make(ctx context.Context, update bool) error {
 		return q.makeConsumer(ctx2, triggersStream, q.consumerConfig(triggersConsumer, triggerPublish), update)
 	})
 	return consumers.Wait()
-}
-
-func (q *Queue) makeStream(ctx context.Context, cfg jetstream.StreamConfig, update bool) error {
-	s, err := q.js.Stream(ctx, cfg.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = q.js.CreateStream(ctx, cfg)
-		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return err
-		}
-		s, err = q.js.Stream(ctx, cfg.Name)
-	}
-	if err != nil || !update || jsapi.Same(s.CachedInfo().Config, cfg) {
-		return err
-	}
-	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq // of the process that made it
-	_, err = q.js.UpdateStream(ctx, cfg)
-	return err
 }
 
 func (q *Queue) makeConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, update bool) error {

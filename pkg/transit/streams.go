@@ -71,7 +71,7 @@ func firstSeq() uint64 { return uint64(time.Now().UnixMicro()) }
 // update brings all streams and consumers to this configuration.
 func (t *Transit) update(ctx context.Context) error {
 	for _, cfg := range []jetstream.StreamConfig{t.transitConfig(), t.deadConfig(), t.bodiesConfig()} {
-		if err := t.updateStream(ctx, cfg); err != nil {
+		if err := t.makeStream(ctx, cfg, true); err != nil {
 			return fmt.Errorf("stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -83,30 +83,11 @@ func (t *Transit) update(ctx context.Context) error {
 	return nil
 }
 
-func (t *Transit) updateStream(ctx context.Context, cfg jetstream.StreamConfig) error {
-	s, err := t.js.Stream(ctx, cfg.Name)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return t.createStream(ctx, cfg)
-	case err != nil:
-		return err
-	case jsapi.Same(s.CachedInfo().Config, cfg):
-		return nil
-	}
-	cfg.FirstSeq = s.CachedInfo().Config.FirstSeq
-	_, err = t.js.UpdateStream(ctx, cfg)
-	return err
-}
-
-func (t *Transit) createStream(ctx context.Context, cfg jetstream.StreamConfig) error {
+func (t *Transit) makeStream(ctx context.Context, cfg jetstream.StreamConfig, update bool) error {
 	if cfg.Name == transitStream {
 		cfg.FirstSeq = firstSeq()
 	}
-	_, err := t.js.CreateStream(ctx, cfg)
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return nil // another process was faster
-	}
-	return err
+	return jsapi.MakeStream(ctx, t.js, cfg, update)
 }
 
 func laneName(lane int) string { return fmt.Sprintf("lane-%d", lane) }
@@ -125,7 +106,7 @@ func (t *Transit) laneConfig(lane int) jetstream.ConsumerConfig {
 }
 
 func (t *Transit) makeTransit(ctx context.Context) error {
-	if err := t.createStream(ctx, t.transitConfig()); err != nil {
+	if err := t.makeStream(ctx, t.transitConfig(), false); err != nil {
 		return err
 	}
 	for lane := range laneCount {
@@ -137,8 +118,8 @@ func (t *Transit) makeTransit(ctx context.Context) error {
 	return nil
 }
 
-func (t *Transit) makeDead(ctx context.Context) error   { return t.createStream(ctx, t.deadConfig()) }
-func (t *Transit) makeBodies(ctx context.Context) error { return t.createStream(ctx, t.bodiesConfig()) }
+func (t *Transit) makeDead(ctx context.Context) error   { return t.makeStream(ctx, t.deadConfig(), false) }
+func (t *Transit) makeBodies(ctx context.Context) error { return t.makeStream(ctx, t.bodiesConfig(), false) }
 
 // mender makes a stream again that was found missing; callers that find it missing at the same time
 // share one attempt.
