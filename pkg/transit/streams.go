@@ -118,8 +118,12 @@ func (t *Transit) makeTransit(ctx context.Context) error {
 	return nil
 }
 
-func (t *Transit) makeDead(ctx context.Context) error   { return t.makeStream(ctx, t.deadConfig(), false) }
-func (t *Transit) makeBodies(ctx context.Context) error { return t.makeStream(ctx, t.bodiesConfig(), false) }
+func (t *Transit) makeDead(ctx context.Context) error {
+	return t.makeStream(ctx, t.deadConfig(), false)
+}
+func (t *Transit) makeBodies(ctx context.Context) error {
+	return t.makeStream(ctx, t.bodiesConfig(), false)
+}
 
 // mender makes a stream again that was found missing; callers that find it missing at the same time
 // share one attempt.
