@@ -11,7 +11,7 @@ point() { # name, command…
 }
 tests() { go test -count=1 -timeout 20m "$1" -run "$2"; }
 rate() { BENCH_DELIVERY=1 go test -count=1 -timeout 30m ./services/e2e -run '^TestDeliveryRate$' -v | grep -E '^[a-z]+_|FAIL|ok|rate_test' |
-  tools/goals.sh 'ratio_2k>=0.85' 'ratio_20k>=0.85' 'ratio_5m>=0.85'; }
+  tools/goals.sh 'ratio_2k>=0.85' 'ratio_20k>=0.85' 'ratio_5m>=0.85' 'rss_5m<128'; }
 # The first seconds of an outage, in which each message is tried once, are to it what they are to an hour.
 down() { OUTAGE=${OUTAGE:-5m} BENCH_DESTINATION_DOWN=1 go test -count=1 -timeout 30m ./services/e2e -run '^TestDestinationDownRate$' -v | grep -E '^[a-z]+_|FAIL|ok|outage' |
   tools/goals.sh 'others_p50_ratio<=1.2' 'others_p99_ratio<=1.2' 'same_lane_p50_ratio<=1.2'; }
