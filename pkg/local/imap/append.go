@@ -142,8 +142,11 @@ func (b *box) judge(r result) {
 		return
 	}
 	b.mb.there = false
+	if r.code == "LIMIT" && b.mb.keywords != nil { // it may be of keywords (RFC 5530 §3): the next attempt brings none
+		clear(b.mb.keywords)
+	}
 	switch low := strings.ToLower(r.text); {
-	case r.code == "OVERQUOTA", r.code == "" && strings.Contains(low, "quota"):
+	case r.overQuota():
 		b.answer(552, "5.2.2 "+r.String())
 	case r.code == "TOOBIG":
 		b.answer(552, "5.3.4 "+r.String())

@@ -19,8 +19,8 @@
 //     open are a message that its owner deleted or moved meanwhile, a server that still works on the first APPEND, and
 //     one that does not search within Timeouts.Command: there a second copy is appended rather than none.
 //   - The name of a mailbox is the same whenever its path is ([local.MailboxStyle]): the personal namespace
-//     (RFC 2342), then the levels, parted as the server parts them, in modified UTF-7. INBOX is the recipient's own.
-//     A name that the server refuses is tried once more in the careful style.
+//     (RFC 2342), then the levels, parted as the server parts them, in modified UTF-7, or in UTF-8 where the server has
+//     nothing else. INBOX is the recipient's own. A name that the server refuses is tried once more in the careful style.
 //   - Flags that are no one's business but the server's or would delete are left out: \Recent and \Deleted. A keyword
 //     goes with the message where the mailbox can keep it (PERMANENTFLAGS).
 //   - The password leaves in TLS with a valid certificate, or to a loopback address, and never else.

@@ -11,15 +11,6 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
-	"github.com/mailferry/mailferry/pkg/local"
-)
-
-// Bounds of mailbox names, and of how many are remembered on a connection.
-const (
-	maxLevels    = 32
-	maxName      = 1000
-	maxCareful   = 180 // what a file of a Maildir++ can be called, with room to spare
-	maxMailboxes = 2000
 )
 
 // conn is a connection that is signed in as one user. One goroutine uses it at a time.
@@ -27,20 +18,13 @@ type conn struct {
 	*wire
 	user      string
 	caps      map[string]bool
+	utf8      bool   // names are in UTF-8
 	prefix    string // of the personal namespace
 	delimiter string
 	mailboxes map[string]*mailbox // by path
 	kept      bool                // was in the pool before
 	usedAt    time.Time           // when it went back there
 	broken    bool                // must not be used for another message
-}
-
-// mailbox is what is known of one at the destination.
-type mailbox struct {
-	wire  string // the name as a quoted string
-	there bool   // it took a message or was made
-	// keywords are those that it can keep, in lower case, \* for new ones; nil while that is not known.
-	keywords map[string]bool
 }
 
 // connect opens a connection and signs in as user.
@@ -207,12 +191,34 @@ func (cn *conn) signedIn(ctx context.Context, r result, err error) error {
 	case !r.ok():
 		return unwilling("imap sign in for "+fault.Clean(cn.user), r)
 	}
-	return cn.capability(ctx)
+	if err := cn.capability(ctx); err != nil {
+		return err
+	}
+	return cn.enable(ctx)
 }
 
-// learnNamespace asks where mailboxes of the user are and what parts their levels (RFC 2342, RFC 9051 §6.3.9).
+// enable settles how mailbox names are written: in UTF-8 where the server knows nothing else (RFC 9051 §5.1) or wants that
+// enabled first (RFC 6855 §6, UTF8=ONLY), else in modified UTF-7, as long as nothing else is enabled.
+func (cn *conn) enable(ctx context.Context) error {
+	cn.utf8 = cn.caps["IMAP4REV2"] && !cn.caps["IMAP4REV1"]
+	if !cn.caps["UTF8=ONLY"] {
+		return nil
+	}
+	cn.utf8 = true
+	r, err := cn.ask("ENABLE UTF8=ACCEPT", nil)
+	switch {
+	case err != nil:
+		return failure(ctx, "imap enable", err)
+	case !r.ok():
+		return unwilling("imap enable", r)
+	}
+	return nil
+}
+
+// learnNamespace asks where mailboxes of the user are and what parts their levels (RFC 2342; RFC 9051 §6.3.10, where it is no
+// extension, and §6.3.9).
 func (cn *conn) learnNamespace(ctx context.Context) error {
-	if cn.caps["NAMESPACE"] {
+	if cn.caps["NAMESPACE"] || cn.caps["IMAP4REV2"] {
 		found := false
 		r, err := cn.ask("NAMESPACE", func(line []byte) {
 			rest, ok := strings.CutPrefix(string(line), "NAMESPACE ((")
@@ -259,110 +265,6 @@ func (cn *conn) learnNamespace(ctx context.Context) error {
 func (cn *conn) validDelimiter() bool {
 	d := cn.delimiter
 	return d == "" || len(d) == 1 && d[0] > ' ' && d[0] < 0x7f && d != "%" && d != "="
-}
-
-// mailbox returns what is known of the mailbox of a path.
-func (cn *conn) mailbox(path []string) *mailbox {
-	key := strings.Join(path, "\x00")
-	mb, ok := cn.mailboxes[key]
-	if !ok {
-		if len(cn.mailboxes) >= maxMailboxes {
-			clear(cn.mailboxes)
-		}
-		mb = &mailbox{wire: cn.name(path, false)}
-		cn.mailboxes[key] = mb
-	}
-	return mb
-}
-
-// name returns the name of a mailbox as a quoted string.
-func (cn *conn) name(path []string, careful bool) string {
-	if len(path) == 0 {
-		return "INBOX"
-	}
-	style := local.MailboxStyle{Delimiter: cn.delimiter, MaxLevels: maxLevels, MaxOctets: maxName}
-	if careful {
-		style.Careful, style.MaxOctets = true, maxCareful
-	}
-	name := style.Name(path)
-	if first, _, _ := strings.Cut(name, cn.delimiter); first != "INBOX" || cn.delimiter == "" && name != "INBOX" {
-		name = cn.prefix + name
-	}
-	if cn.caps["IMAP4REV2"] && !cn.caps["IMAP4REV1"] {
-		return quote(name)
-	}
-	return quote(local.EncodeMailbox(name))
-}
-
-// create makes a mailbox with all above it, and subscribes it (RFC 9051 §6.3.4, §6.3.7). Its answer is that to CREATE.
-func (cn *conn) create(ctx context.Context, mb *mailbox, path []string) (result, error) {
-	r, err := cn.ask("CREATE "+mb.wire, nil)
-	if err == nil && refusedName(r) {
-		if r, err = cn.createCarefully(mb, path, r); err == nil && r.code == "ALREADYEXISTS" {
-			r.kind = "OK"
-		}
-	}
-	switch {
-	case err != nil:
-		return r, failure(ctx, "imap create", err)
-	case !r.ok() && r.code != "ALREADYEXISTS":
-		return r, nil
-	}
-	if _, err := cn.ask("SUBSCRIBE "+mb.wire, nil); err != nil {
-		return r, failure(ctx, "imap subscribe", err)
-	}
-	r.kind, mb.there = "OK", true
-	return r, nil
-}
-
-// createCarefully is create for a name that was refused with no code that says why: somebody may have been faster.
-func (cn *conn) createCarefully(mb *mailbox, path []string, refused result) (result, error) {
-	r, err := cn.ask("STATUS "+mb.wire+" (MESSAGES)", nil)
-	if careful := cn.name(path, true); err == nil && !r.ok() && careful != mb.wire {
-		mb.wire = careful
-		return cn.ask("CREATE "+careful, nil)
-	}
-	if r.ok() {
-		return r, err
-	}
-	return refused, err
-}
-
-// refusedName says whether a refusal of CREATE can be about the name (RFC 5530 §3).
-func refusedName(r result) bool {
-	switch r.code {
-	case "ALREADYEXISTS", "OVERQUOTA", "LIMIT", "INUSE", "UNAVAILABLE", "NOPERM":
-		return false
-	}
-	return !r.ok()
-}
-
-// learnKeywords asks once which keywords the mailbox can keep (RFC 9051 §7.1, PERMANENTFLAGS), and makes it if it is
-// not there.
-func (cn *conn) learnKeywords(ctx context.Context, mb *mailbox, path []string) error {
-	for made := mb.there; mb.keywords == nil; made = true {
-		keywords := map[string]bool{}
-		r, err := cn.ask("SELECT "+mb.wire, func(line []byte) {
-			if r := parseResult(line); r.ok() && r.code == "PERMANENTFLAGS" {
-				for _, f := range strings.Fields(strings.Trim(strings.ToLower(r.args), "()")) {
-					keywords[f] = true
-				}
-			}
-		})
-		switch {
-		case err != nil:
-			return failure(ctx, "imap select", err)
-		case r.ok():
-			mb.keywords = keywords
-		case made:
-			return nil
-		default:
-			if _, err := cn.create(ctx, mb, path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // failure gives err the kind destination-temporary; the end of ctx comes first as a cause.

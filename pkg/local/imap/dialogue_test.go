@@ -78,7 +78,7 @@ func TestAnswers(t *testing.T) {
 		"appended":            {begun + "S: * 1 EXISTS\nS: M5 OK [APPENDUID 1 2] done", 250, fault.None},
 		"quota":               {signedIn + "C? M5 APPEND\nS: M5 NO [OVERQUOTA] full", 552, fault.DestinationQuota},
 		"quota at the end":    {begun + "S: M5 NO [OVERQUOTA] full", 552, fault.DestinationQuota},
-		"quota without code":  {signedIn + "C? M5 APPEND\nS: M5 NO Mailbox quota exceeded\n" + create + "S: M6 NO Mailbox quota exceeded\nC? M7 STATUS\nS: M7 NO quota", 552, fault.DestinationQuota},
+		"quota without code":  {signedIn + "C? M5 APPEND\nS: M5 NO Mailbox quota exceeded\n" + create + "S: M6 NO Mailbox quota exceeded", 552, fault.DestinationQuota},
 		"too big":             {signedIn + "C? M5 APPEND\nS: M5 NO [TOOBIG] no", 552, fault.DestinationRejected},
 		"not now":             {begun + "S: M5 NO [UNAVAILABLE] later", 451, fault.DestinationTemporary},
 		"refused, no code":    {begun + "S: M5 NO no", 451, fault.DestinationTemporary},

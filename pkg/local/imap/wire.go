@@ -49,6 +49,11 @@ type result struct {
 
 func (r result) ok() bool { return r.kind == "OK" }
 
+// overQuota says that there is no room (RFC 9208 §4.3.1), also by a server that knows no response codes.
+func (r result) overQuota() bool {
+	return r.kind == "NO" && (r.code == "OVERQUOTA" || r.code == "" && strings.Contains(strings.ToLower(r.text), "quota"))
+}
+
 // String returns the answer for an error.
 func (r result) String() string {
 	if r.code != "" {
