@@ -55,48 +55,19 @@ func (w *twin) put(e due.Entry, next time.Time) (atOnce bool) {
 	return false
 }
 
-func (w *twin) settle(kind fault.Kind, notBefore, now time.Time, found due.Found) {
-	if !w.there {
-		return
-	}
-	w.e.NotBefore, w.e.Kind, w.e.LastRun = notBefore, kind, now
-	switch found {
-	case due.Mail:
-		w.e.Quiet = 0
-	case due.Nothing:
-		w.e.Quiet = min(w.e.Quiet+1, 99)
-	case due.Unknown:
-	}
-	switch {
-	case kind == fault.None:
-		w.e.Failures, w.e.FailingSince = 0, time.Time{}
-	case kind.Verdict().Counts:
-		if w.e.Failures++; w.e.FailingSince.IsZero() {
-			w.e.FailingSince = now
-		}
-	}
-	if !w.at.IsZero() && w.at.Before(notBefore) {
-		w.at = notBefore
-	}
-}
-
-func (w *twin) hasten(at time.Time) {
-	if !w.at.IsZero() && at.Before(w.at) {
-		w.at = at
+// after is what the decisions of [due.Planned] make of an account that is there.
+func (w *twin) after(decide func(*due.Planned)) {
+	if w.there {
+		p := due.Planned{Entry: w.e, Next: w.at}
+		decide(&p)
+		w.e, w.at = p.Entry, p.Next
 	}
 }
 
 func (w *twin) move(revision uint64, at time.Time) bool {
-	switch {
-	case !w.there:
-		return true
-	case w.e.Revision > revision || !w.e.Active:
-		return false
-	}
-	if !w.at.IsZero() {
-		w.at = at
-	}
-	return true
+	ok := true
+	w.after(func(p *due.Planned) { ok = p.Move(revision, at) })
+	return ok
 }
 
 // TestModel plays random operations against the index and its twin: both decide the same, accounts are counted by what
@@ -183,17 +154,18 @@ func (m *model) step(uid string) string {
 		}
 		now := time.Now().Truncate(time.Millisecond)
 		found := []due.Found{due.Unknown, due.Nothing, due.Nothing, due.Mail}[m.r.IntN(4)]
-		was, err := m.x.Settle(ctx, uid, due.Ended{Kind: kind, NotBefore: notBefore, At: now, Found: found})
+		ended := due.Ended{Kind: kind, NotBefore: notBefore, At: now, Found: found}
+		was, err := m.x.Settle(ctx, uid, ended)
 		m.must(err)
 		if was.WasQuiet != w.e.Quiet {
 			m.t.Errorf("it was quiet for %d runs, want %d", was.WasQuiet, w.e.Quiet)
 		}
-		w.settle(kind, notBefore, now, found)
+		w.after(func(p *due.Planned) { p.Settle(ended) })
 		return "settle " + kind.String()
 	case 6:
 		at := m.when()
 		m.must(m.x.Hasten(ctx, uid, at))
-		w.hasten(at)
+		w.after(func(p *due.Planned) { p.Hasten(at) })
 		return "hasten"
 	case 7:
 		rev, at := max(1, w.e.Revision+uint64(m.r.IntN(3)))-1, m.when()

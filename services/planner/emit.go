@@ -159,7 +159,7 @@ func (p *Planner) publish(trusted, ctx context.Context, claims []due.Claimed) er
 func (p *Planner) hours(ctx context.Context, claims []due.Claimed, now time.Time) ([]due.Claimed, error) {
 	var in, out []due.Claimed
 	for _, c := range claims {
-		if c.Due.Equal(c.NotBefore) && !p.plan.anyTime(c.Entry) && p.plan.after(c.Entry, c.Due.Add(-time.Millisecond)).After(now) {
+		if p.plan.off(c, now) {
 			out = append(out, c)
 		} else {
 			in = append(in, c)

@@ -91,6 +91,11 @@ func (p *plan) after(e due.Entry, at time.Time) time.Time {
 	return p.next(e, e.NotBefore.Add(-time.Millisecond))
 }
 
+// off says that a failure made the account due at a time that its schedule does not have.
+func (p *plan) off(c due.Claimed, now time.Time) bool {
+	return c.Due.Equal(c.NotBefore) && !p.anyTime(c.Entry) && p.after(c.Entry, c.Due.Add(-time.Millisecond)).After(now)
+}
+
 // anyTime says that the account is run on an interval: it may be due at any time.
 func (p *plan) anyTime(e due.Entry) bool {
 	r := p.rules(e)
