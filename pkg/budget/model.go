@@ -12,7 +12,8 @@ type Model struct {
 	sessions, perMinute float64
 
 	open      int
-	tat, took float64 // ms; took 0: not known yet
+	tat, took float64 // ms
+	known     bool    // took, by a session that ended
 	fails     int
 	shut      float64
 	line      scores // when each in line is to come
@@ -85,7 +86,7 @@ func (m *Model) room(now float64) (free, step, every float64) {
 	free = m.shut
 	if m.sessions > 0 {
 		took := m.took
-		if took == 0 {
+		if !m.known {
 			took = 1000
 		}
 		step = took / m.sessions
@@ -119,8 +120,8 @@ func (m *Model) Dialed(ok bool, at time.Time) {
 func (m *Model) Leave(took time.Duration) {
 	m.open--
 	ms := float64(took.Milliseconds())
-	if m.took == 0 {
-		m.took = ms
+	if !m.known {
+		m.took, m.known = ms, true
 	}
 	m.took = math.RoundToEven(0.9*m.took + 0.1*ms)
 }

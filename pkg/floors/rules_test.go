@@ -60,6 +60,7 @@ var owners = []owner{
 	{"github.com/prometheus/client_golang", []string{"pkg/daemon", "services"}, "rooms return figures or call a hook"},
 	{"connectrpc.com/connect", []string{"proto", "services/control", "services/mailferry"}, "the API and its client"},
 	{"github.com/alecthomas/kong", []string{"services/mailferry"}, "the command line"},
+	{"gonum.org/v1/plot", []string{"services/mailferry/simulate"}, "the only thing that is drawn"},
 	{"github.com/alecthomas/kong-yaml", []string{"services/mailferry"}, "the command line"},
 }
 

@@ -41,6 +41,19 @@ func (s Schedule) Adaptive() bool {
 	return false
 }
 
+// Sooner returns when an account with an adaptive schedule is due, at a time now, after a run that found mail and began at
+// the time started: as if none had been quiet, and no closer than Least. It is the zero time without such a schedule.
+func (s Schedule) Sooner(uid string, started, now time.Time) time.Time {
+	if !s.Adaptive() {
+		return time.Time{}
+	}
+	s.Quiet = 0
+	if soonest := started.Add(s.Least); soonest.After(now) {
+		now = soonest.Add(-time.Nanosecond)
+	}
+	return s.Next(uid, now).At
+}
+
 // AnyTime says that starts may be at any time: an interval is in force the whole of each day.
 func (s Schedule) AnyTime() bool {
 	for _, e := range s.Entries {

@@ -29,6 +29,8 @@ type commands struct {
 	Version versionCmd `cmd:"" group:"one" help:"Print what this binary was built from."`
 	Vault   vaultCmd   `cmd:"" group:"roles" help:"The keys that seal passwords."`
 
+	Simulate simulateCmd `cmd:"" group:"one" help:"Play a fleet on a virtual clock, and see what it needs before it is built."`
+
 	cli.Commands `embed:""`
 
 	Planner  plannerCmd  `cmd:"" group:"roles" help:"Decide when accounts are run."`

@@ -72,8 +72,9 @@ func (p *plan) behind(c due.Claimed, at time.Time) time.Time {
 	if soonest := c.Due.Add(least - 1); soonest.After(at) {
 		at = soonest
 	}
-	if at.Before(c.Due) { // by the clock of Redis it was due
-		at = c.Due
+	// By the clock of Redis it was due, and the turn lies within the millisecond that Redis has of it.
+	if turn := c.Due.Add(time.Millisecond - 1); turn.After(at) {
+		at = turn
 	}
 	return p.after(c.Entry, at)
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -90,6 +91,20 @@ func TestNoMoreOften(t *testing.T) {
 				t.Fatalf("%q: %v behind %v", entries, next.Sub(c.Due), c.Due)
 			}
 			c.Due = next
+		}
+	}
+}
+
+// TestATurnIsNotEmittedTwice claims accounts in the very millisecond that Redis has of their turn.
+func TestATurnIsNotEmittedTwice(t *testing.T) {
+	t.Parallel()
+	p := newPlan(directory.Settings{Interval: 5 * time.Minute})
+	for i := range 1000 {
+		e := due.Entry{UID: fmt.Sprint("u", i), Active: true}
+		turn := p.next(e, time.Date(2026, 7, 1, 5, 0, 0, 0, time.UTC))
+		now := turn.Truncate(time.Millisecond)
+		if next := p.behind(due.Claimed{Entry: e, Due: now}, now); next.Sub(turn) != 5*time.Minute {
+			t.Fatalf("%v behind %v", next, turn)
 		}
 	}
 }

@@ -48,12 +48,9 @@ func (r *run) adapted(ctx context.Context, now time.Time) (time.Time, error) {
 	set := r.w.settings.Load()
 	rules := account.RulesOf(r.acc.Interval, r.acc.Schedule, d.Schedule, account.Rules{Interval: set.Interval, Text: set.Schedule}).AtLeast(d.MinInterval, set.MinInterval)
 	s, err := schedule.Parse(rules.Text.Entries, rules.Text.Zone)
-	if err != nil || !s.Adaptive() {
+	if err != nil {
 		return time.Time{}, err
 	}
 	s.Least = rules.Least
-	if started := r.report.StartedAt.AsTime().Add(s.Least); started.After(now) {
-		now = started.Add(-time.Nanosecond)
-	}
-	return s.Next(r.acc.UID, now).At, nil
+	return s.Sooner(r.acc.UID, r.report.StartedAt.AsTime(), now), nil
 }
