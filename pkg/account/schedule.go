@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/schedule"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
@@ -38,7 +39,7 @@ func ValidateSchedule(t schedule.Text) error {
 func (a Account) validateSchedule() error {
 	switch {
 	case a.Interval != 0 && (a.Interval < MinInterval || a.Interval > MaxInterval):
-		return invalid("interval", "want %v to %v, or none for the global schedule", MinInterval, MaxInterval)
+		return invalid("interval", "want %s to %s, or none for the global schedule", fault.Span(MinInterval), fault.Span(MaxInterval))
 	case a.Interval != 0 && len(a.Schedule.Entries) > 0:
 		return invalid("schedule", "goes without an interval of the account")
 	case a.Push && len(a.Schedule.Entries) > 0:
@@ -72,7 +73,7 @@ func (r Rules) AtLeast(domain, global time.Duration) Rules {
 // ValidateMinInterval returns an *[Error] of the field min_interval if d is not one, or 0.
 func ValidateMinInterval(d time.Duration) error {
 	if d != 0 && (d < MinInterval || d > MaxInterval) {
-		return invalid("min_interval", "want %v to %v, or 0 for none", MinInterval, MaxInterval)
+		return invalid("min_interval", "want %s to %s, or 0 for none", fault.Span(MinInterval), fault.Span(MaxInterval))
 	}
 	return nil
 }

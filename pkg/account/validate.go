@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/mailferry/mailferry/pkg/fault"
 )
 
 // Bounds of what an owner may fill in.
@@ -97,7 +99,7 @@ func (a Account) Validate() error {
 		return err
 	}
 	if a.DedupeWindow < 0 || a.DedupeWindow > 0 && a.DedupeWindow < MinDedupe || a.DedupeWindow > MaxDedupe {
-		return invalid("dedupe_window", "want %v to %v, or 0 for none", MinDedupe, MaxDedupe)
+		return invalid("dedupe_window", "want %s to %s, or 0 for none", fault.Span(MinDedupe), fault.Span(MaxDedupe))
 	}
 	if a.ClientAddress != "" && clientAddresses[a.ClientAddress] == 0 {
 		return invalid("client_address", "want off, xclient, header or auto")

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/mailferry/mailferry/pkg/fault"
 )
 
 // What a script refuses. Each comes wrapped in a fault: Canceled, but for ErrWrongKey, which is Internal.
@@ -49,7 +51,7 @@ func (e *BusyError) Error() string {
 	case e.Same:
 		return fmt.Sprintf("job %s of this account is running", e.Job)
 	}
-	return fmt.Sprintf("the mailbox is held for another account for up to %v", e.TTL.Round(time.Millisecond))
+	return fmt.Sprintf("the mailbox is held for another account for up to %s", fault.Span(e.TTL.Round(time.Millisecond)))
 }
 
 // MovedError says that the account lives in another slot. Who finds it at the slot that the directory names calls

@@ -67,7 +67,7 @@ func (b *Broker) Start(ctx context.Context, o Owner) (link string, err error) {
 func (b *Broker) Finish(ctx context.Context, state, code string) (Owner, error) {
 	sealed, err := b.rdb.GetDel(ctx, stateKey(state)).Bytes()
 	if errors.Is(err, redis.Nil) {
-		return Owner{}, fault.Errorf(fault.Policy, "oauth2", "this link was used before, or is older than %v; ask for a new one", ConsentTime)
+		return Owner{}, fault.Errorf(fault.Policy, "oauth2", "this link was used before, or is older than %s; ask for a new one", fault.Span(ConsentTime))
 	}
 	if err != nil {
 		return Owner{}, fault.Wrap(fault.Internal, "oauth2", err)

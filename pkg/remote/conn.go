@@ -114,7 +114,7 @@ func (c *Conn) readError(err error) error {
 	case errors.As(err, &e):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fault.Errorf(fault.Timeout, op, "nothing came from the server within %v", c.wire.patience())
+		return fault.Errorf(fault.Timeout, op, "nothing came from the server within %s", fault.Span(c.wire.patience()))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fault.New(fault.Network, op, errCut)
 	case isTLS(err):
@@ -132,7 +132,7 @@ func (c *Conn) writeError(err error) error {
 		return err
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fault.Errorf(fault.Timeout, "remote write", "the server took nothing within %v", c.limits.Command)
+		return fault.Errorf(fault.Timeout, "remote write", "the server took nothing within %s", fault.Span(c.limits.Command))
 	}
 	return fault.Wrap(fault.Network, "remote write", err)
 }

@@ -68,7 +68,7 @@ func dialError(ctx context.Context, err error, limits Limits, t Target) error {
 	case errors.As(err, &dns):
 		return fault.Errorf(fault.DNS, op, "the name %s could not be looked up: %s", host, fault.Clean(dns.Err))
 	case fault.KindOf(err) == fault.Timeout:
-		return fault.Errorf(fault.Timeout, op, "%s did not accept a connection on port %d within %v", host, t.Port, limits.Dial)
+		return fault.Errorf(fault.Timeout, op, "%s did not accept a connection on port %d within %s", host, t.Port, fault.Span(limits.Dial))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fault.Errorf(fault.Refused, op, "%s refuses connections on port %d", host, t.Port)
 	}

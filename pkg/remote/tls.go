@@ -116,7 +116,7 @@ func (c *Conn) handshakeError(err error) error {
 	case errors.As(err, &e):
 		return err
 	case fault.KindOf(err) == fault.Timeout:
-		return fault.Errorf(fault.Timeout, op, "the TLS handshake with %s was not done within %v", host, c.limits.Dial)
+		return fault.Errorf(fault.Timeout, op, "the TLS handshake with %s was not done within %s", host, fault.Span(c.limits.Dial))
 	case errors.As(err, &authority):
 		return fault.Errorf(fault.TLS, op, "the certificate of %s is not trusted: an authority that is not known here "+
 			"signed it; ask for a publicly trusted certificate, or have the administrator add the authority", host)

@@ -208,6 +208,9 @@ func shortDuration(d time.Duration) string {
 	if d%time.Hour == 0 {
 		return fmt.Sprintf("%dh", d/time.Hour)
 	}
+	if d%time.Minute != 0 {
+		return d.String()
+	}
 	return fmt.Sprintf("%dm", d/time.Minute)
 }
 

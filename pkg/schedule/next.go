@@ -97,7 +97,7 @@ func (s Schedule) Next(uid string, after time.Time) Start {
 		}
 		n := raised.next(uid, after, s.Zone)
 		if e.Upto == 0 && raised.Every > e.Every && n.note == "" {
-			n.note = "raised to " + raised.Every.String()
+			n.note = "raised to " + shortDuration(raised.Every)
 		}
 		if !n.at.IsZero() && (first.At.IsZero() || n.at.Before(first.At)) {
 			first = Start{At: n.at.UTC(), Entry: e, Note: n.note}

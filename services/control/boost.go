@@ -26,7 +26,7 @@ func (s *Service) BoostAccount(ctx context.Context, req *mailferryv1.BoostAccoun
 	d := boostFor
 	if req.GetDuration() != nil {
 		if d = req.GetDuration().AsDuration(); d < leastBoost || d > mostBoost {
-			return nil, errField("duration", "want %v to %v", leastBoost, mostBoost)
+			return nil, errField("duration", "want %s to %s", fault.Span(leastBoost), fault.Span(mostBoost))
 		}
 	}
 	a, err := s.account(ctx, req.GetRef())

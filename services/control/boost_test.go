@@ -72,7 +72,7 @@ func TestAnAdaptiveScheduleIsExplained(t *testing.T) {
 	if err != nil || got.GetAdaptiveInterval().AsDuration() != 8*time.Minute || got.GetQuietRuns() != 3 || len(got.GetStarts()) != 9 {
 		t.Fatalf("%v, %v", got, err)
 	}
-	if s := got.GetStarts(); s[1].GetNote() != "every 16m0s after 4 quiet runs" || s[8].GetAt().AsTime().Sub(s[7].GetAt().AsTime()) != time.Hour {
+	if s := got.GetStarts(); s[1].GetNote() != "every 16m after 4 quiet runs" || s[8].GetAt().AsTime().Sub(s[7].GetAt().AsTime()) != time.Hour {
 		t.Errorf("%v", s)
 	}
 	if _, err := h.accounts.BoostAccount(ctx, &mailferryv1.BoostAccountRequest{Ref: ref}); err != nil {

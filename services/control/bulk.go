@@ -234,7 +234,7 @@ func (b *bulk) look(ctx context.Context) error {
 	}
 	return refusal(connect.CodeDeadlineExceeded, fault.Timeout,
 		"check that workers run and are not stuck ('mailferry status', the logs of the workers)",
-		"nothing was heard of %d runs for %v; their jobs stay queued", b.watch.count(), b.s.cfg.GiveUp)
+		"nothing was heard of %d runs for %s; their jobs stay queued", b.watch.count(), fault.Span(b.s.cfg.GiveUp))
 }
 
 // send answers the totals, with the report of a run that has ended.

@@ -275,7 +275,7 @@ func (s *Service) PutSettings(ctx context.Context, req *mailferryv1.PutSettingsR
 		return nil, err
 	}
 	if d := req.GetInterval(); d != nil && (d.CheckValid() != nil || d.AsDuration() < account.MinInterval || d.AsDuration() > account.MaxInterval) {
-		return nil, errField("interval", "want %v to %v", account.MinInterval, account.MaxInterval)
+		return nil, errField("interval", "want %s to %s", fault.Span(account.MinInterval), fault.Span(account.MaxInterval))
 	}
 	if err := account.Ports(req.GetEgressPorts()).Validate(); err != nil {
 		return nil, asField(err)

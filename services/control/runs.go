@@ -131,7 +131,7 @@ func (s *Service) tickOne(ctx context.Context, w *watch, e waiting, stream *conn
 	case w.silent(now):
 		return true, refusal(connect.CodeDeadlineExceeded, fault.Timeout,
 			"check that a worker runs and is not stuck ('mailferry status', the logs of the workers); the run is seen with 'mailferry runs "+e.account.Ref()+"'",
-			"account %s: nothing was heard of its run for %v; the job stays queued", e.account.Ref(), s.cfg.GiveUp)
+			"account %s: nothing was heard of its run for %s; the job stays queued", e.account.Ref(), fault.Span(s.cfg.GiveUp))
 	}
 	return false, nil // an error of one look may pass
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -12,6 +14,7 @@ import (
 	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/due"
+	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/schedule"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
@@ -44,7 +47,10 @@ func (s *Service) ExplainSchedule(ctx context.Context, req *mailferryv1.ExplainS
 	if err != nil && !errors.Is(err, due.ErrNotFound) {
 		return nil, asError("account "+a.Ref(), err)
 	}
-	out := &mailferryv1.ExplainScheduleResponse{Source: r.Source, TimeZone: parsed.Zone.String(), HeldBack: heldBack(a, e, errors.Is(err, due.ErrNotFound))}
+	out := &mailferryv1.ExplainScheduleResponse{Source: r.Source, TimeZone: parsed.Zone.String()}
+	if out.HeldBack, err = s.heldBack(ctx, a, e, errors.Is(err, due.ErrNotFound)); err != nil {
+		return nil, asError("account "+a.Ref(), err)
+	}
 	parsed.Least, parsed.Quiet = r.Least, e.Quiet
 	if r.Least > 0 {
 		out.MinInterval, out.MinIntervalOf = durationpb.New(r.Least), r.LeastOf
@@ -59,6 +65,9 @@ func (s *Service) ExplainSchedule(ctx context.Context, req *mailferryv1.ExplainS
 		out.BoostedUntil = stamp(e.BoostedUntil)
 	}
 	out.Starts = starts(a.UID, r, parsed, e.BoostedUntil, now, n)
+	if a.Active && e.NotBefore.After(now) && a.Revision <= e.Revision { // else the edit forgives
+		out.Starts = retried(out.Starts, e.NotBefore, r.Interval > 0 || parsed.AnyTime(), n)
+	}
 	return out, nil
 }
 
@@ -66,16 +75,16 @@ func (s *Service) ExplainSchedule(ctx context.Context, req *mailferryv1.ExplainS
 func starts(uid string, r account.Rules, parsed schedule.Schedule, boosted, at time.Time, n int) (out []*mailferryv1.ScheduledStart) {
 	for len(out) < n {
 		var start schedule.Start
-		rule, least := "every "+r.Interval.String(), r.Least
+		rule, least := "every "+fault.Span(r.Interval), r.Least
 		if r.Interval > 0 {
 			start.At = schedule.Next(uid, max(r.Interval, r.Least), at)
 			if r.Interval < r.Least {
-				start.Note = "raised to " + r.Least.String()
+				start.Note = "raised to " + fault.Span(r.Least)
 			}
 		} else if start = parsed.Next(uid, at); !start.At.IsZero() {
 			rule = start.Entry.String()
 			if start.Entry.Upto > 0 && start.Note == "" {
-				start.Note = fmt.Sprintf("every %v after %d quiet runs", start.Entry.Interval(parsed.Quiet, r.Least), parsed.Quiet)
+				start.Note = fmt.Sprintf("every %s after %d quiet runs", fault.Span(start.Entry.Interval(parsed.Quiet, r.Least)), parsed.Quiet)
 			}
 		}
 		if soon := schedule.Boosted(uid, r.Least, boosted, at); !soon.IsZero() && (start.At.IsZero() || !soon.After(start.At)) {
@@ -104,15 +113,32 @@ func (s *Service) rules(ctx context.Context, a account.Account) (account.Rules, 
 	return account.RulesOf(a.Interval, a.Schedule, d.Schedule, account.Rules{Interval: set.Interval, Text: set.Schedule}).AtLeast(d.MinInterval, set.MinInterval), nil
 }
 
+// retried says of starts that they are held back until a time. Where the schedule is an interval, the account is run at that
+// time; else at the first start behind it.
+func retried(starts []*mailferryv1.ScheduledStart, until time.Time, anyTime bool, n int) []*mailferryv1.ScheduledStart {
+	held := 0
+	for held < len(starts) && starts[held].GetAt().AsTime().Before(until) {
+		starts[held].Note = strings.TrimPrefix(starts[held].GetNote()+"; held back", "; ")
+		held++
+	}
+	if anyTime && len(starts) > 0 {
+		starts = slices.Insert(starts, held, &mailferryv1.ScheduledStart{At: timestamppb.New(until), Rule: "retry", Note: "it is not held back any more"})
+	}
+	return starts[:min(n, len(starts))]
+}
+
 // heldBack says why an account is not run by its schedule, "" if it is.
-func heldBack(a account.Account, e due.Entry, unknown bool) string {
+func (s *Service) heldBack(ctx context.Context, a account.Account, e due.Entry, unknown bool) (string, error) {
 	switch {
 	case !a.Active:
-		return "the account is not active"
+		return "the account is not active", nil
 	case unknown:
-		return "the account is new: no planner has taken it up yet"
-	case e.NotBefore.After(time.Now()):
-		return "after a run that ended as " + e.Kind.String() + " not before " + e.NotBefore.UTC().Format(time.RFC3339)
+		return "the account is new: no planner has taken it up yet", nil
+	case !e.NotBefore.After(time.Now()):
+		return "", nil
+	case e.Kind == fault.None:
+		return "until " + e.NotBefore.UTC().Format(time.RFC3339) + ", as its last run has said", nil
 	}
-	return ""
+	f, err := s.lastFault(ctx, a.UID, e.Kind)
+	return "until " + e.NotBefore.UTC().Format(time.RFC3339) + ", after a run that ended as " + e.Kind.String() + ": " + f.GetMessage(), err
 }

@@ -198,7 +198,7 @@ func errInactive(a account.Account) *connect.Error {
 
 func errLimited(domain string, wait time.Duration) *connect.Error {
 	return refusal(connect.CodeResourceExhausted, fault.Throttled, "wait so long, or let control take more of a domain (--triggers-per-minute)",
-		"%s has used up its triggers for now: the next one is taken in %v", domain, wait.Round(time.Millisecond))
+		"%s has used up its triggers for now: the next one is taken in %s", domain, fault.Span(wait.Round(time.Millisecond)))
 }
 
 // jobOf is the id of the job of an account that a request asks for: of the same request, the same job.

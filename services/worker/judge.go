@@ -255,7 +255,7 @@ func (p *probe) warn() {
 	if interval == 0 {
 		interval = p.w.settings.Load().Interval
 	}
-	warn(info.LoginDelay > interval, "the server wants %v between two sessions: the account is fetched no more often than that", info.LoginDelay)
+	warn(info.LoginDelay > interval, "the server wants %s between two sessions: the account is fetched no more often than that", fault.Span(info.LoginDelay))
 	p.warnRemoval(warn)
 	warn(p.saved && !a.Active, "the account is not active: it is not fetched")
 }

@@ -48,7 +48,7 @@ var tests = []struct {
 	},
 	{
 		name: "it drops what was fetched, and wants time", dialogue: eats + uids, // and no QUIT
-		want: "drops messages once they were fetched|wants 10m0s between two sessions",
+		want: "drops messages once they were fetched|wants 10m between two sessions",
 	},
 	{
 		name: "a listing that contradicts itself", dialogue: enter + stat + "C: UIDL\nS: +OK\nS: 1 a\nS: 3 c\nS: .\n" + sizes + goodbye,

@@ -155,7 +155,7 @@ func (r *run) underLock(ctx context.Context) error {
 		return errPoison
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.w.cfg.RunLimit,
-		fault.Errorf(fault.Timeout, "run", "took longer than %v; what is left is fetched next time", r.w.cfg.RunLimit))
+		fault.Errorf(fault.Timeout, "run", "took longer than %s; what is left is fetched next time", fault.Span(r.w.cfg.RunLimit)))
 	defer cancel()
 	if err := r.paused(); err != nil {
 		return err

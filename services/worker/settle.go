@@ -67,7 +67,7 @@ func (r *run) settle(ctx context.Context, err error) (again bool) {
 		r.verdict(ctx, kind, err, now)
 	}
 	if n := r.report.Duplicates; n > 0 {
-		r.note("%d of the messages were doubles of others within the dedupe window of %v: they count as delivered, and nobody got them", n, r.acc.DedupeWindow)
+		r.note("%d of the messages were doubles of others within the dedupe window of %s: they count as delivered, and nobody got them", n, fault.Span(r.acc.DedupeWindow))
 	}
 	keep := r.report.New > 0 || r.report.Deleted+r.report.Moved > 0 || len(r.report.Notes) > 0 || err != nil
 	if r.notWatched != "" && (keep || r.claim.Trigger == queue.Manual) {

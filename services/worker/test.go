@@ -41,7 +41,7 @@ type probe struct {
 // test does a test. A panic is a fault of kind internal, of this test only.
 func (w *Worker) test(ctx context.Context, j *mailferryv1.TestJob) *mailferryv1.TestReport {
 	start := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, testLimit, fault.Errorf(fault.Timeout, "test", "it took longer than %v", testLimit))
+	ctx, cancel := context.WithTimeoutCause(ctx, testLimit, fault.Errorf(fault.Timeout, "test", "it took longer than %s", fault.Span(testLimit)))
 	defer cancel()
 	p := &probe{
 		run: &run{w: w, log: w.Log, report: &queue.Report{}}, out: &mailferryv1.TestReport{Worker: w.cfg.Name},

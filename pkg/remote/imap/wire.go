@@ -267,7 +267,7 @@ func (w *wire) received(n int, err error) (int, error) {
 	case err == nil:
 		return n, nil
 	case fault.KindOf(err) == fault.Timeout:
-		err = fault.Errorf(fault.Timeout, "imap read", "no answer from the server within %v", limit)
+		err = fault.Errorf(fault.Timeout, "imap read", "no answer from the server within %s", fault.Span(limit))
 	case fault.KindOf(err) == fault.Network && bye != nil:
 		err = bye
 	}

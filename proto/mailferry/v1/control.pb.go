@@ -3324,10 +3324,11 @@ func (x *ExplainScheduleRequest) GetCount() int32 {
 type ScheduledStart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
-	// The entry of the schedule that it comes from, or "every" and the interval.
+	// The entry of the schedule that it comes from, "every" and the interval, "boost", or "retry" where an account that was held back
+	// is run again.
 	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
 	// What is unusual of it: a time of day that the day does not have, or has twice; the interval of an adaptive entry as it will
-	// be if nothing is found meanwhile, and why.
+	// be if nothing is found meanwhile, and why; that it is held back, as ExplainScheduleResponse.held_back says.
 	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -68,6 +68,7 @@ func TestGolden(t *testing.T) {
 		{"domain-remove", "domain remove example.org", 0},
 		{"schedule-explain", "schedule explain example.com/gmail-alice", 0},
 		{"schedule-explain-adaptive", "schedule explain example.com/shop", 0},
+		{"schedule-explain-held", "schedule explain example.com/held", 0},
 		{"account-boost", "account boost example.com/gmail-alice", 0},
 		{"account-boost-json", "account boost example.com/gmail-alice --for 5m --json", 0},
 		{"account-boost-help", "account boost --help", 0},

@@ -133,7 +133,7 @@ func (f *fake) Fetch(_ context.Context, _ *mailferryv1.FetchRequest, s *connect.
 	}
 	if f.broken {
 		return refuse(connect.CodeDeadlineExceeded, mailferryv1.FaultKind_FAULT_KIND_TIMEOUT,
-			"account example.com/gmail-alice: nothing was heard of its run for 2m0s", "check that a worker runs")
+			"account example.com/gmail-alice: nothing was heard of its run for 2m", "check that a worker runs")
 	}
 	return nil
 }
@@ -270,7 +270,17 @@ func (f *fake) ExplainSchedule(_ context.Context, r *mailferryv1.ExplainSchedule
 			Source: "domain", TimeZone: "UTC", AdaptiveInterval: durationpb.New(8 * time.Minute), QuietRuns: 3, BoostedUntil: at(9 * time.Minute),
 			Starts: []*mailferryv1.ScheduledStart{
 				{At: at(time.Minute), Rule: "boost", Note: "somebody waits for a message"},
-				{At: at(time.Hour), Rule: "adaptive 1m..1h", Note: "every 16m0s after 4 quiet runs"},
+				{At: at(time.Hour), Rule: "adaptive 1m..1h", Note: "every 16m after 4 quiet runs"},
+			},
+		}, nil
+	}
+	if r.GetRef().GetName() == "held" {
+		return &mailferryv1.ExplainScheduleResponse{
+			Source: "settings", TimeZone: "UTC", MinInterval: durationpb.New(90 * time.Second), MinIntervalOf: "settings",
+			HeldBack: "until 2026-07-01T12:09:00Z, after a run that ended as throttled: limit of a day: all that may be fetched is fetched",
+			Starts: []*mailferryv1.ScheduledStart{
+				{At: at(5 * time.Minute), Rule: "every 5m", Note: "held back"},
+				{At: at(9 * time.Minute), Rule: "retry", Note: "it is not held back any more"}, {At: at(10 * time.Minute), Rule: "every 5m"},
 			},
 		}, nil
 	}

@@ -132,19 +132,12 @@ func short(d time.Duration) string {
 	return strconv.Itoa(int(d.Hours()/24)) + "d"
 }
 
-// interval writes a schedule: "5m", "1h30m", "1m30s".
+// interval writes a time span, "" for none.
 func interval(d *durationpb.Duration) string {
 	if d.AsDuration() <= 0 {
 		return ""
 	}
-	s := d.AsDuration().String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return fault.Span(d.AsDuration())
 }
 
 // instant writes a time for people and programs alike, "" for none.
@@ -160,7 +153,7 @@ func took(r *mailferryv1.RunReport) string {
 	if r.GetStartedAt() == nil || r.GetFinishedAt() == nil {
 		return ""
 	}
-	return r.GetFinishedAt().AsTime().Sub(r.GetStartedAt().AsTime()).Round(10 * time.Millisecond).String()
+	return fault.Span(r.GetFinishedAt().AsTime().Sub(r.GetStartedAt().AsTime()).Round(10 * time.Millisecond))
 }
 
 // result is what a run came to in one word.

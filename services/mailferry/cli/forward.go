@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/fault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -38,7 +39,7 @@ func forwardOf(a *mailferryv1.Account) string {
 		s += ", no anti-spam"
 	}
 	if w := a.GetDedupeWindow().AsDuration(); w > 0 {
-		s += fmt.Sprintf(", no doubles within %v", w)
+		s += fmt.Sprintf(", no doubles within %s", fault.Span(w))
 	}
 	if by := account.ClientAddressFromProto(a.GetClientAddress()); by != "" {
 		s += ", client address: " + string(by)

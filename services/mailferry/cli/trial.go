@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/fault"
 	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 )
 
@@ -139,7 +140,7 @@ func showTest(env *Env, res *mailferryv1.TestAccountResponse) {
 	for _, n := range res.GetNotes() {
 		lines = append(lines, "note", n)
 	}
-	lines = append(lines, "took", r.GetTook().AsDuration().Round(10*time.Millisecond).String()+" by worker "+r.GetWorker())
+	lines = append(lines, "took", fault.Span(r.GetTook().AsDuration().Round(10*time.Millisecond))+" by worker "+r.GetWorker())
 	properties(env, lines...)
 }
 
