@@ -101,6 +101,42 @@ func TestErasure(t *testing.T) {
 	t.Logf("%d places, erased in %v", len(before), time.Since(start).Round(time.Millisecond))
 }
 
+// TestErasureByDeliveryAlone: what a hand-over writes of an account that was deleted meanwhile the delivery removes itself; there
+// is no worker any more that could.
+func TestErasureByDeliveryAlone(t *testing.T) {
+	t.Parallel()
+	acquire(t)
+	remote := testenv.NewDovecot(t)
+	h, s := newHouse(t, remote), newSink(t)
+	h.destination(s.destination())
+	const user = "vanishes"
+	for _, size := range []int{1000, 700 << 10} { // a body in the letter, one in BODIES
+		remote.Append(user, fmt.Appendf(nil, "Subject: %s\r\n\r\n%s\r\n", user, strings.Repeat("0123456789\r\n", size/12)))
+	}
+	a := h.account("gone", user, account.IMAP, account.Leave)
+	refuse, began := make(chan struct{}), make(chan struct{}, 2)
+	s.decide(func([]byte) error {
+		began <- struct{}{}
+		<-refuse
+		return permanent()
+	})
+	cli := h.control()
+	worker, delivery := h.start("worker"), h.start("delivery")
+	h.trigger(a, "first", queue.Scheduled)
+	testenv.Eventually(t, 2*time.Minute, "both are being handed over, and the run has ended", func() bool {
+		return len(began) == 2 && h.counts(a).Job == ""
+	})
+	worker.kill()
+	cli.ok("account", "remove", a.Ref(), "--yes")
+	close(refuse)
+	testenv.Eventually(t, 2*time.Minute, "both were buried", func() bool { return delivery.says(`"dead letter"`) == 2 })
+	testenv.Eventually(t, 2*time.Minute, "nothing is left of them", func() bool {
+		return !slices.ContainsFunc(h.everywhere(a.UID), func(place string) bool {
+			return strings.HasPrefix(place, "stream DEAD") || strings.HasPrefix(place, "stream TRANSIT") || strings.HasPrefix(place, "stream OBJ_BODIES")
+		})
+	})
+}
+
 // says counts a word in the log.
 func (p *proc) says(word string) int {
 	text, _ := os.ReadFile(p.log)
