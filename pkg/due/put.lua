@@ -27,7 +27,7 @@ local function put(raw, uid, revision, active, interval, domain, name, next, sch
   end
   local is = string.format('%s|%s|%s|%s|%s%s|%s', revision, active, interval, state, quiet, domain, name)
   push(entries, uid, is)
-  local from, to = status(raw), status(is)
+  local from, to = raw and status(raw), raw and status(is) or active == '0' and 'suspended' or 'ok'
   if from then count[from] = (count[from] or 0) - 1 end
   count[to] = (count[to] or 0) + 1
   if schedule ~= '' then
