@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/mailferry/mailferry/pkg/account"
@@ -44,4 +45,14 @@ func (d *Directory) Find(ctx context.Context, named []account.Account) (map[stri
 		return nil
 	})
 	return found, err
+}
+
+// AtMost returns how many accounts a domain has, those counted too that were removed, in one call.
+func (d *Directory) AtMost(ctx context.Context, domain string) (n int, err error) {
+	err = d.retryLong(ctx, "count accounts", pageLimit, func(ctx context.Context) error {
+		p, err := d.accounts.page(ctx, token(domain)+".*", math.MaxInt32) // it names none
+		n = p.total
+		return err
+	})
+	return n, err
 }

@@ -253,6 +253,11 @@ func TestFind(t *testing.T) {
 	for i := range many {
 		named = append(named, acc("example.com", fmt.Sprintf("n%05d", i)))
 	}
+	for domain, want := range map[string]int{"example.com": many + 2, "other.example": 1, "never.example": 0} {
+		if n, err := d.AtMost(ctx, domain); err != nil || n != want {
+			t.Errorf("%s has %d accounts at most, want %d; %v", domain, n, want, err)
+		}
+	}
 	got, err := d.Find(ctx, named)
 	if err != nil || len(got) != many+1 || got[dot.Ref()].UID != dot.UID || got[dot.Ref()].Revision != dot.Revision {
 		t.Fatalf("found %d, %v", len(got), err)

@@ -2,9 +2,10 @@ package directory
 
 import (
 	"encoding/hex"
-	"fmt"
 	"strings"
 )
+
+const digits = "0123456789abcdef"
 
 // token returns s as one token of a subject and a valid part of a key: letters, digits, hyphens and
 // underscores stand for themselves, every other byte becomes "=" and two hexadecimal digits, and the
@@ -18,7 +19,9 @@ func token(s string) string {
 		if c := s[i]; plain(c) {
 			b.WriteByte(c)
 		} else {
-			fmt.Fprintf(&b, "=%02x", c)
+			b.WriteByte('=')
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&15])
 		}
 	}
 	return b.String()

@@ -163,7 +163,14 @@ func (s *Service) roomFor(ctx context.Context, a account.Account) error {
 	if most == 0 || err != nil {
 		return err
 	}
-	n := 0
+	n, err := s.Directory.AtMost(ctx, a.Domain)
+	if err != nil {
+		return asError("domain "+a.Domain, err)
+	}
+	if n < most {
+		return nil
+	}
+	n = 0
 	for there, err := range s.Directory.Accounts(ctx, a.Domain) {
 		if err != nil {
 			return asError("domain "+a.Domain, err)

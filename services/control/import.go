@@ -159,9 +159,10 @@ type rooms struct {
 
 // open counts once for each domain. Whoever adds to the same ones meanwhile waits, or both find the last room that is left.
 func (r *rooms) open(ctx context.Context, all []*imported) {
-	names := map[string]error{}
+	names, wanted := map[string]error{}, map[string]int{}
 	for _, a := range all {
 		names[a.want.Domain] = nil
+		wanted[a.want.Domain]++
 	}
 	domains := make([]string, 0, len(names))
 	for domain := range names {
@@ -182,7 +183,7 @@ func (r *rooms) open(ctx context.Context, all []*imported) {
 		r.held = true
 	}
 	for domain, most := range r.most {
-		n, err := r.s.count(ctx, domain, most)
+		n, err := r.s.count(ctx, domain, wanted[domain], most)
 		r.left[domain], names[domain] = most-n, err
 	}
 	for _, a := range all {
@@ -210,8 +211,13 @@ func (r *rooms) take(domain string) bool {
 	return true
 }
 
-// count counts the accounts of a domain, up to most.
-func (s *Service) count(ctx context.Context, domain string, most int) (n int, err error) {
+// count counts the accounts of a domain, up to most. Where there is room for so many more, those may count too that were removed:
+// they need not be looked at.
+func (s *Service) count(ctx context.Context, domain string, more, most int) (n int, err error) {
+	if n, err = s.Directory.AtMost(ctx, domain); err != nil || n+more <= most {
+		return n, asError("domain "+domain, err)
+	}
+	n = 0
 	for _, err := range s.Directory.Accounts(ctx, domain) {
 		if err != nil {
 			return 0, asError("domain "+domain, err)

@@ -100,6 +100,12 @@ func TestAnImportFillsTheRoomThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.add("old")
+	for _, name := range []string{"gone", "removed", "too"} { // they take no room
+		h.add(name)
+		if _, err := h.accounts.DeleteAccount(t.Context(), &mailferryv1.DeleteAccountRequest{Ref: ref(name)}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	req := &mailferryv1.ImportAccountsRequest{}
 	for _, name := range []string{"a", "a", "a", "free", "b", "old", "c", "d", "e"} {
 		a := sample(name)

@@ -23,6 +23,7 @@ type Directory interface {
 	DeleteAccount(ctx context.Context, domain, name string, revision uint64) error
 	Account(ctx context.Context, domain, name string) (account.Account, error)
 	Accounts(ctx context.Context, domain string) iter.Seq2[account.Account, error]
+	AtMost(ctx context.Context, domain string) (int, error)
 	Find(ctx context.Context, named []account.Account) (map[string]account.Account, error)
 	Domains(ctx context.Context) ([]directory.Domain, error)
 	Domain(ctx context.Context, name string) (directory.Domain, error)
