@@ -73,7 +73,7 @@ func (r *run) whatIsNew(ctx context.Context) ([]candidate, error) {
 // asked has made room, or mended the destination. It says whether it changed the index. What is refused again is deferred again.
 func (r *run) resume(ctx context.Context) (bool, error) {
 	_, paused := r.index.Pause()
-	if !paused && (r.claim.Trigger != queue.Manual || r.index.Counts().Deferred == 0) {
+	if !paused && (!r.byHand || r.index.Counts().Deferred == 0) {
 		return false, nil
 	}
 	return true, r.hold.Resume(ctx)

@@ -66,6 +66,7 @@ type run struct {
 	watch      *watch
 	notWatched string
 	alarmed    bool
+	byHand     bool // somebody asked for it, and waits
 }
 
 // errGone says that the account does not exist any more.
@@ -99,7 +100,7 @@ func (w *Worker) handle(ctx context.Context, c *queue.Claim) {
 	defer leave()
 	again := true
 	for turn := 0; again && turn < 2; turn++ { // a trigger that came while the run went on is repeated once
-		r := &run{w: w, claim: c, log: log, show: newProgress(w.Queue, c.Job), alarmed: turn == 0 && c.Trigger == queue.Push}
+		r := &run{w: w, claim: c, log: log, show: newProgress(w.Queue, c.Job), alarmed: turn == 0 && c.Trigger == queue.Push, byHand: byHand(c.Trigger, turn)}
 		var err error
 		again, err = r.execute(ctx, turn == 0)
 		if settled := r.settleJob(ctx, err, again && turn == 0); settled {
@@ -108,6 +109,10 @@ func (w *Worker) handle(ctx context.Context, c *queue.Claim) {
 		}
 	}
 }
+
+// byHand says whether somebody asked for a turn of a run. The second one is for who came while the first went on: by hand, it may
+// be, where that was not.
+func byHand(t queue.Trigger, turn int) bool { return (t == queue.Manual) == (turn == 0) }
 
 // execute does the steps of a run. It answers whether a trigger came meanwhile.
 func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
@@ -212,7 +217,7 @@ func (r *run) underLock(ctx context.Context) error {
 // one of an account that was edited since.
 func (r *run) paused() error {
 	p, ok := r.index.Pause()
-	if !ok || r.claim.Trigger == queue.Manual || r.acc.Revision > p.Revision {
+	if !ok || r.byHand || r.acc.Revision > p.Revision {
 		return nil
 	}
 	return &fault.Error{Kind: p.Kind, Op: "paused", Err: errors.New(p.Reason), Until: p.Until}
