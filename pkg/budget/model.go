@@ -38,13 +38,13 @@ func (m *Model) Enter(account, domain uint32, hurry bool, at time.Time) (ok bool
 		return true, 0
 	}
 	now := float64(at.UnixMilli())
-	free, step, every := m.room(now)
+	free, step, every, places := m.room(now)
 	m.line.forget(now - 30_000)
-	line := len(m.line.of)
+	near := float64(m.line.passed(now + 1000))
 	mine, waits := m.line.get(account)
-	turn := hurry || line == 0 || waits && mine <= now+1000
+	mayGo := waits && mine <= now+1000
 	switch {
-	case free <= now && turn:
+	case free <= now && (hurry || mayGo || near < places):
 		m.line.remove(account)
 		if m.perMinute > 0 {
 			m.tat = thousandths(max(m.tat, now) + every)
@@ -56,8 +56,15 @@ func (m *Model) Enter(account, domain uint32, hurry bool, at time.Time) (ok bool
 		return true, 0
 	case hurry:
 		return false, millis(max(free-now, 100))
-	case waits && mine > now+1000:
-		return false, millis(mine - now)
+	case mayGo:
+		wait, at := max(free-now, 100)+step*(near-1), now
+		if wait > float64(mostAgain.Milliseconds()) {
+			at += wait
+		}
+		m.line.set(account, at)
+		return false, min(millis(wait), mostAway)
+	case waits:
+		return false, min(millis(mine-now), mostAway)
 	}
 	m.domains.forget(now)
 	last, known := m.domains.get(domain)
@@ -65,32 +72,30 @@ func (m *Model) Enter(account, domain uint32, hurry bool, at time.Time) (ok bool
 	if !known {
 		domains++
 	}
-	if waits {
-		mine = max(free, now+100)
-		if domains > 1 {
-			mine += step * max(0, float64(m.line.passed(now)-1))
-		}
-	} else {
-		mine = max(last, free, now) + 0.97*step*domains
-		if line >= longest {
-			return false, millis(max(mine-now, 1000))
-		}
-		m.domains.set(domain, thousandths(mine))
+	mine = max(free, now) + step*(domains-1)
+	if known {
+		mine = max(last+step*domains, mine)
 	}
+	if len(m.line.of) >= longest {
+		return false, min(millis(max(mine-now, 1000)), mostAway)
+	}
+	m.domains.set(domain, thousandths(mine))
 	m.line.set(account, mine)
-	return false, millis(mine - now)
+	return false, min(millis(mine-now), mostAway)
 }
 
-// room says from when on there is room, how long a place takes to fall free, and the time between two logins.
-func (m *Model) room(now float64) (free, step, every float64) {
-	free = m.shut
+// room says from when on there is room, how long a place takes to fall free, the time between two logins, and how many places
+// there are now.
+func (m *Model) room(now float64) (free, step, every, places float64) {
+	free, places = m.shut, longest
 	if m.sessions > 0 {
 		took := m.took
 		if !m.known {
 			took = 1000
 		}
 		step = took / m.sessions
-		if float64(m.open) >= m.sessions {
+		places = m.sessions - float64(m.open)
+		if places <= 0 {
 			free = max(free, now+max(step, 50))
 		}
 	}
@@ -98,9 +103,11 @@ func (m *Model) room(now float64) (free, step, every float64) {
 		every = 60_000 / (0.98 * m.perMinute)
 		step = max(step, every)
 		burst := 2 + math.Floor(0.02*m.perMinute)
-		free = max(free, max(m.tat, now)+every-burst*every)
+		ahead := max(m.tat, now)
+		free = max(free, ahead+every-burst*every)
+		places = min(places, (now-ahead)/every+burst)
 	}
-	return free, step, every
+	return free, step, every, places
 }
 
 // Dialed says whether the host took the connection, at once if it did; see [Place.Dialed].

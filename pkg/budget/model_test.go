@@ -96,7 +96,8 @@ func (h *both) visit(n int) {
 	id := fmt.Sprintf("%d-%d-%d", n, account, len(h.open))
 	sec, usec := h.clock()
 	reply, err := h.enter.Run(h.t.Context(), h.rdb, []string{sessions, line, hash, breaker, domains},
-		id, fmt.Sprint("a", account), int64(1e12), h.limit.Sessions, h.limit.LoginsPerMinute, hurry, longest, fmt.Sprint("d", domain), sec, usec).Int64Slice()
+		id, fmt.Sprint("a", account), int64(1e12), h.limit.Sessions, h.limit.LoginsPerMinute, hurry, longest, fmt.Sprint("d", domain),
+		mostAway.Milliseconds(), mostAgain.Milliseconds(), sec, usec).Int64Slice()
 	if err != nil {
 		h.t.Fatal(err)
 	}

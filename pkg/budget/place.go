@@ -27,7 +27,8 @@ type Limit struct {
 // None says that nothing is bounded.
 func (l Limit) None() bool { return l.Sessions <= 0 && l.LoginsPerMinute <= 0 }
 
-// Full says that there is no place now. Who comes again after Wait finds one, unless it was late.
+// Full says that there is no place now. Who comes again after Wait finds one, or is told so again and keeps its turn, unless
+// it was late.
 type Full struct {
 	Limit Limit
 	Wait  time.Duration
@@ -45,6 +46,9 @@ const (
 	life = time.Minute
 	// longest bounds the line at one host; who comes later comes again when it is over.
 	longest = 100_000
+	// mostAway is how long who stands in line stays away at most: there may be room before it is its turn. mostAgain is how
+	// long it stays the turn of who finds no room in it, until it comes again.
+	mostAway, mostAgain = 5 * time.Minute, 15 * time.Second
 	// From shutAfter failures in a row on nobody goes there for shutFor, twice as long each time, up to shutMost.
 	shutAfter, shutFor, shutMost = 20, 5 * time.Second, 5 * time.Minute
 )
@@ -89,8 +93,8 @@ type Visitor struct {
 	Hurry bool
 }
 
-// Enter takes a place for a session, or returns a [*Full] with the time to come again: then it is the visitor's turn,
-// and others of its domain who ask meanwhile wait behind it. Where the limit bounds nothing the place is nil, which is
+// Enter takes a place for a session, or returns a [*Full] with the time to come again: then it is the visitor's turn, or, where that
+// is minutes away, there may be room all the same. Others of its domain who ask meanwhile wait behind it. Where the limit bounds nothing the place is nil, which is
 // fine to leave.
 func (b *Budget) Enter(ctx context.Context, l Limit, who Visitor) (*Place, error) {
 	if l.None() {
@@ -99,7 +103,8 @@ func (b *Budget) Enter(ctx context.Context, l Limit, who Visitor) (*Place, error
 	p := &Place{b: b, limit: l, id: rand.Text(), since: time.Now(), done: make(chan struct{})}
 	sessions, line, hash, breaker, domains := l.keys()
 	reply, err := enter.Run(ctx, b.rdb, []string{sessions, line, hash, breaker, domains},
-		p.id, who.Account, life.Milliseconds(), l.Sessions, l.LoginsPerMinute, who.Hurry, longest, who.Domain).Int64Slice()
+		p.id, who.Account, life.Milliseconds(), l.Sessions, l.LoginsPerMinute, who.Hurry, longest, who.Domain,
+		mostAway.Milliseconds(), mostAgain.Milliseconds()).Int64Slice()
 	if err != nil || len(reply) != 2 {
 		return nil, fault.Wrap(fault.Unavailable, "budget", err)
 	}

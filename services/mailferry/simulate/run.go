@@ -1,6 +1,8 @@
 package simulate
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/due"
@@ -11,19 +13,24 @@ import (
 // emit is what planners do at a tick: they claim what is due, publish its jobs, and commit when it is due next.
 func (s *sim) emit(now uint32) {
 	at := s.time(now)
+	s.claims = s.claims[:0]
 	for shard := range due.Shards {
 		for range s.turns.Most(shard, at) {
 			i, ok := s.wheel.take(shard)
 			if !ok {
 				break
 			}
-			p := s.planned(i, s.uid(i))
-			emit, next := s.turns.Claim(due.Claimed{Entry: p.Entry, Due: p.Next}, at)
-			if emit {
-				s.publish(i, &s.accts[i])
-			}
-			s.wheel.set(i, s.ms(next))
+			s.claims = append(s.claims, i)
 		}
+	}
+	slices.SortFunc(s.claims, func(i, j uint32) int { return cmp.Or(cmp.Compare(s.accts[i].at, s.accts[j].at), cmp.Compare(i, j)) })
+	for _, i := range s.claims {
+		p := s.planned(i, s.uid(i))
+		emit, next := s.turns.Claim(due.Claimed{Entry: p.Entry, Due: p.Next}, at)
+		if emit {
+			s.publish(i, &s.accts[i])
+		}
+		s.wheel.set(i, s.ms(next))
 	}
 	s.minute.Overdue = s.wheel.left
 }

@@ -90,6 +90,7 @@ type sim struct {
 	free     ring // the worker of each free slot, the one that is free longest first
 	queue    ring // accounts whose jobs wait
 	ends     ends
+	claims   []uint32 // of a tick
 	minute   Minute
 	minutes  []Minute
 	total    Total

@@ -88,17 +88,31 @@ func TestBudgetsHold(t *testing.T) {
 	}
 }
 
-// TestHalfTheSessionsIsHalfTheRate has a provider that allows too little: by Little's law S sessions of L at a time are S/L of them in
-// a second.
-func TestHalfTheSessionsIsHalfTheRate(t *testing.T) {
+// TestHalfTheSessionsIsTwiceTheWait has a provider that allows too little. By Little's law S sessions of L at a time are S/L of them in a
+// second, so that each of N accounts is run once in P = N L / S instead of the interval I. Its turn is due at any time within I after
+// its last session: half of the waits are longer than P - I/2. Nobody spins: a session costs a few jobs.
+func TestHalfTheSessionsIsTwiceTheWait(t *testing.T) {
 	t.Parallel()
 	const length = 2 * time.Second
-	for _, sessions := range []int{2, 1} {
+	for _, sessions := range []int{10, 5} {
 		c := world(sessions, 0, Lengths{length, length})
-		c.Accounts, c.Duration = 1200, time.Hour
+		c.Duration = 4 * time.Hour
 		r := run(t, c)
-		if n := float64(r.Total.Started) / c.Duration.Seconds(); !near(n, float64(sessions)/length.Seconds(), 8) {
-			t.Errorf("%d sessions: %.2f begin in a second", sessions, n)
+		period := time.Duration(c.Accounts) * length / time.Duration(sessions)
+		var waits, started float64
+		last := r.Minutes[len(r.Minutes)-120:] // it has settled
+		for _, m := range last {
+			waits += m.P50.Seconds() / float64(len(last))
+			started += float64(m.Started) / 60 / float64(len(last))
+		}
+		if want := float64(sessions) / length.Seconds(); !near(started, want, 2) {
+			t.Errorf("%d sessions: %.2f begin in a second, want %.2f", sessions, started, want)
+		}
+		if want := (period - c.Interval/2).Seconds(); !near(waits, want, 10) {
+			t.Errorf("%d sessions: half wait %.0f s, want %.0f", sessions, waits, want)
+		}
+		if r.Total.Refused > 12*r.Total.Started {
+			t.Errorf("%d sessions: %d jobs for %d", sessions, r.Total.Emitted, r.Total.Started)
 		}
 	}
 }
@@ -138,6 +152,7 @@ func TestAnOutageIsProbedAndEnds(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{outageRefused, outageTimeout} {
 		c := world(200, 6000, Lengths{time.Second, time.Second})
+		c.Domains = 500
 		c.Providers[0].Outages = []Outage{{From: time.Hour, To: 2 * time.Hour, Fault: how}}
 		r := run(t, c)
 		var out, after int
@@ -147,7 +162,13 @@ func TestAnOutageIsProbedAndEnds(t *testing.T) {
 				out += m.Started
 			case i >= 150:
 				after += m.Started
+				if m.P99 > time.Second || m.InLine[0] > 0 {
+					t.Errorf("%s: in minute %d, %d still stand in line, p99 %v", how, i, m.InLine[0], m.P99)
+				}
 			}
+		}
+		if n := r.Total.Refused; n > 30*c.Accounts {
+			t.Errorf("%s: %d jobs found no place in an hour", how, n)
 		}
 		if out == 0 || out > 60 {
 			t.Errorf("%s: %d sessions try, of 30,000 that there are else", how, out)
