@@ -71,6 +71,9 @@ func (a *actor) session(account string) error {
 	if err := hold.Seen(w.ctx, items(listing), a.whole(complete)...); err != nil {
 		return err
 	}
+	if err := a.resume(); err != nil {
+		return err
+	}
 	a.pause("held")
 	held := w.held(account)
 	a.pause("reload")
@@ -91,6 +94,17 @@ func (a *actor) session(account string) error {
 		a.pause("wait")
 	}
 	return a.delete(listing)
+}
+
+// resume is what a run does that was asked for by hand.
+func (a *actor) resume() error {
+	w := a.w
+	if a.hold.Index().Counts().Deferred == 0 || !w.chance(30) {
+		return nil
+	}
+	a.pause("resume")
+	w.note("resumed")
+	return a.hold.Resume(w.ctx)
 }
 
 func items(listing []*letter) []Item {
