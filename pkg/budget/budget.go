@@ -1,6 +1,6 @@
 // Package budget bounds what one tenant may ask of the fleet, and what the fleet asks of a remote host or provider, over all
-// its processes. The figures lie in Redis; those of a day are of no worth when
-// it is over, the others after an hour. What is lost with them is only that something is counted from nought again.
+// its processes. The figures lie in Redis; those of a day are of no worth when it is over, the others after an hour. What is lost
+// with them is only that something is counted from nought again.
 package budget
 
 import (

@@ -93,9 +93,9 @@ type Visitor struct {
 	Hurry bool
 }
 
-// Enter takes a place for a session, or returns a [*Full] with the time to come again: then it is the visitor's turn, or, where that
-// is minutes away, there may be room all the same. Others of its domain who ask meanwhile wait behind it. Where the limit bounds nothing the place is nil, which is
-// fine to leave.
+// Enter takes a place for a session, or returns a [*Full] with the time to come again: then it is the visitor's turn, or,
+// where that is minutes away, there may be room all the same. Others of its domain who ask meanwhile wait behind it. Where
+// the limit bounds nothing the place is nil, which is fine to leave.
 func (b *Budget) Enter(ctx context.Context, l Limit, who Visitor) (*Place, error) {
 	if l.None() {
 		return nil, nil //nolint:nilnil // nothing is held, and nothing is wrong

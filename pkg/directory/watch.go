@@ -39,10 +39,9 @@ const (
 
 // Watch calls each for every account as it is, tombstones included, and then for every change, until ctx
 // ends; it returns ctx's error then. Its position is kept under the name durable and shared by all who watch under
-// it: each change comes to one of them. What has come meanwhile, 500 changes at most, comes together, the older before the newer.
-// Changes for which each returned nil are done, those for which it
-// returned an error come again, each alone, after a pause that grows, unless a newer one of the same account has replaced
-// it. A change may come more than once, and changes of one account may come to two watchers at a time: the
+// it: each change comes to one of them. What has come meanwhile, 500 changes at most, comes together, the older before the
+// newer. Changes for which each returned nil are done; those for which it returned an error come again, each alone, after a
+// pause that grows, unless a newer one of the same account has replaced it. A change may come more than once, and changes of one account may come to two watchers at a time: the
 // one with the higher revision holds. each is called by one goroutine of this watcher.
 func (d *Directory) Watch(ctx context.Context, durable string, each func(context.Context, []Change) error) error {
 	return d.follow(ctx, d.accounts.stream, jetstream.ConsumerConfig{
