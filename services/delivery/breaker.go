@@ -47,6 +47,10 @@ const opens = 3
 // take little from others, however many TRANSIT holds.
 const comebacks = 250
 
+// beat has messages that were blocked come back together at its multiples: the server looks through all that a lane holds ten
+// milliseconds after each that is given back, as long as there are any.
+const beat = 100 * time.Millisecond
+
 // errBlocked says that a hand-over was not tried. Its cause is another's: it is told, and not what became of this one.
 type errBlocked struct {
 	by    *breaker
@@ -73,7 +77,8 @@ func (g *breaker) back(now time.Time, wait time.Duration) time.Duration {
 		g.turnBack = now
 	}
 	g.turnBack = g.turnBack.Add(time.Second / comebacks)
-	return max(spread(wait), g.turnBack.Sub(now))
+	at := now.Add(max(spread(wait), g.turnBack.Sub(now)))
+	return at.Truncate(beat).Add(beat).Sub(now)
 }
 
 // enter lets a hand-over in, or says why not; who was let in goes out by leave.
