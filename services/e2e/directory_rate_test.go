@@ -73,10 +73,12 @@ func TestDirectoryRate(t *testing.T) {
 		}
 		return nil
 	}
-	measure("get", 3000, func(i int) error {
+	get := func(i int) error {
 		_, err := h.book.Account(ctx, domain(i), fmt.Sprint("gmail-", i))
 		return err
-	})
+	}
+	measure("get_cold", 1000, get) // NATS reads a block of its store, of megabytes, for the first of its records that is asked for
+	measure("get", 30_000, get)    // as many as runs of a million accounts each five minutes ask for in nine seconds
 	measure("list", 500, func(i int) error {
 		got := 0
 		for _, err := range h.book.Accounts(ctx, domain(i)) {
