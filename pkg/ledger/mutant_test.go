@@ -88,6 +88,7 @@ var mutants = []mutant{
 	{"a watcher that is told nothing", "a watcher yields", "redis.call('HSET', KEYS[7], 'yield', 1)", ""},
 	{"a watch over a run that was asked for", "a watcher yields", "if redis.call('HEXISTS', KEYS[7], 'again') == 1 then return {'OK', 0} end", ""},
 	{"a mark in a quiet mailbox", "what is new is not quiet", "      redis.call('HDEL', KEYS[4], 'quiet' .. box)\n", ""},
+	{"a record of quiet that is made young", "a mailbox is known to be quiet", "ARGV[i + 2] == '0' and math.floor(now / 1000) or ARGV[i + 2]", "math.floor(now / 1000)"},
 	{"an unpark in a quiet mailbox", "what is new is not quiet", "if #ARGV[3] == 12 then redis.call('HDEL', KEYS[4], 'quiet' .. string.sub(ARGV[3], 1, 4)) end\n", ""},
 	{"starts that are not counted", "starts are counted", "redis.call('HINCRBY', KEYS[1], 'starts', 1)", "redis.call('HSET', KEYS[1], 'starts', 1)"},
 	{"waiters in no order", "the account that waits longest is next", "if first and first ~= account then", "if false then"},

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// quietFor is how long a record of Quiet is good. After it a mailbox is listed again, whatever the server says of
+// quietFor is how long after a mailbox was listed whole a record of Quiet is good. After it the mailbox is listed again, whatever the server says of
 // it: there are servers that count wrongly.
 const quietFor = 6 * time.Hour
 
@@ -14,14 +14,16 @@ const quietFor = 6 * time.Hour
 type QuietMailbox struct {
 	Mailbox                        string // Key.Mailbox
 	UIDValidity, UIDNext, Messages uint32
+	// Since is when the mailbox was listed whole last, in seconds by Redis' clock; 0: now.
+	Since int64
 }
 
 // quietField is the field of a record among the UID sets of an account: it comes, goes and moves with them.
 const quietField = "quiet"
 
-// fields is a record as it is written: its field, and all of its value but the time.
-func (q QuietMailbox) fields(revision uint64) (field, value string) {
-	return quietField + rawBox(q.Mailbox), fmt.Sprintf("%d %d %d %d", revision, q.UIDValidity, q.UIDNext, q.Messages)
+// fields is a record as it is written: its field, all of its value but the time, and the time.
+func (q QuietMailbox) fields(revision uint64) (field, value string, since int64) {
+	return quietField + rawBox(q.Mailbox), fmt.Sprintf("%d %d %d %d", revision, q.UIDValidity, q.UIDNext, q.Messages), q.Since
 }
 
 // Quiet puts on record that of these mailboxes every message is collected or skipped, or marked and on its way, and
@@ -40,8 +42,8 @@ func (h *Hold) Quiet(ctx context.Context, revision uint64, mailboxes []QuietMail
 		n := min(len(mailboxes), maxBatch)
 		args := append([]any{len(drop)}, drop...)
 		for _, q := range mailboxes[:n] {
-			field, value := q.fields(revision)
-			args = append(args, field, value)
+			field, value, since := q.fields(revision)
+			args = append(args, field, value, since)
 		}
 		if _, err := h.run(ctx, "quiet", args...); err != nil {
 			return err
@@ -60,9 +62,8 @@ type quiet struct {
 
 func parseQuiet(value string) (quiet, bool) {
 	var q quiet
-	var since int64
-	n, err := fmt.Sscanf(value, "%d %d %d %d %d", &q.revision, &q.UIDValidity, &q.UIDNext, &q.Messages, &since)
-	q.until = time.Unix(since, 0).Add(quietFor)
+	n, err := fmt.Sscanf(value, "%d %d %d %d %d", &q.revision, &q.UIDValidity, &q.UIDNext, &q.Messages, &q.Since)
+	q.until = time.Unix(q.Since, 0).Add(quietFor)
 	return q, err == nil && n == 5
 }
 

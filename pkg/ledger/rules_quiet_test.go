@@ -11,6 +11,7 @@ func quietKept(h *house) error {
 	sent := QuietMailbox{Mailbox: h.keyer.IMAP("Sent", 0, 0).Mailbox(), UIDValidity: 8, UIDNext: 1}
 	known := func(hold *Hold, q QuietMailbox, revision uint64) bool {
 		got, ok := h.reload(hold).Quiet(q.Mailbox, revision)
+		got.Since = q.Since
 		return ok && got == q
 	}
 	hold := h.open("a1", "e1")
@@ -36,6 +37,16 @@ func quietKept(h *house) error {
 	hold = h.again(hold)
 	if known(hold, sent, 6) {
 		return broken("a record is good for ever")
+	}
+	h.ok(hold.Quiet(ctx, 6, []QuietMailbox{inbox}))
+	h.pass(quietFor - time.Minute)
+	hold = h.again(hold)
+	old, _ := hold.Index().Quiet(inbox.Mailbox, 6)
+	h.ok(hold.Quiet(ctx, 6, []QuietMailbox{old}))
+	h.pass(2 * time.Minute)
+	hold = h.again(hold)
+	if old.Since == 0 || known(hold, inbox, 6) {
+		return broken("a record of what was not listed whole is good for longer than the one before")
 	}
 	h.ok(hold.Quiet(ctx, 6, []QuietMailbox{inbox}))
 	to := h.slot + "x"

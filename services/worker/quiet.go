@@ -15,10 +15,12 @@ func (w *Worker) boxOf(mailbox string) string { return w.Keyer.IMAP(mailbox, 0, 
 // quiet returns what says what was known of a mailbox when nothing in it was left to do: it need not be listed while it is
 // still so. What was published then has to have arrived since.
 func (r *run) quiet() func(mailbox string) (remote.Status, bool) {
-	busy := r.index.Pending(nil)
+	index := r.index
+	busy := index.Pending(nil)
+	r.wasQuiet = func(box string) int64 { q, _ := index.Quiet(box, r.acc.Revision); return q.Since }
 	return func(mailbox string) (remote.Status, bool) {
 		box := r.w.boxOf(mailbox)
-		q, ok := r.index.Quiet(box, r.acc.Revision)
+		q, ok := index.Quiet(box, r.acc.Revision)
 		return remote.Status{UIDValidity: q.UIDValidity, UIDNext: q.UIDNext, Messages: q.Messages}, ok && !busy[box]
 	}
 }
@@ -30,7 +32,7 @@ func (r *run) remember(ctx context.Context, published []candidate) {
 	if r.acc.Protocol != account.IMAP || r.acc.MarkSeen || r.acc.AfterDays > 0 || r.failures != nil {
 		return
 	}
-	quiet := r.mailbox().quiet(r.w.boxOf, published)
+	quiet := r.mailbox().quiet(r.w.boxOf, r.wasQuiet, published)
 	if len(quiet) == 0 || r.hold.Epoch() == "" {
 		return
 	}
@@ -39,8 +41,9 @@ func (r *run) remember(ctx context.Context, published []candidate) {
 	}
 }
 
-// quiet are the mailboxes of which every message is collected, passed over or published.
-func (m mailbox) quiet(boxOf func(string) string, published []candidate) []ledger.QuietMailbox {
+// quiet are the mailboxes of which every message is collected, passed over or published. One of which only what is new was
+// listed is to be listed whole as soon as it was before: since says when it was last.
+func (m mailbox) quiet(boxOf func(string) string, since func(box string) int64, published []candidate) []ledger.QuietMailbox {
 	under := make(map[ledger.Key]bool, len(published))
 	for _, c := range published {
 		under[c.key] = true
@@ -54,9 +57,14 @@ func (m mailbox) quiet(boxOf func(string) string, published []candidate) []ledge
 	var quiet []ledger.QuietMailbox
 	for _, l := range m.listing.Mailboxes {
 		box, st := boxOf(l.Name), l.Status
-		if (l.Whole || l.Before > 0) && !busy[box] && st.UIDNext > 0 {
-			quiet = append(quiet, ledger.QuietMailbox{Mailbox: box, UIDValidity: st.UIDValidity, UIDNext: st.UIDNext, Messages: st.Messages})
+		if !l.Whole && l.Before == 0 || busy[box] || st.UIDNext == 0 {
+			continue
 		}
+		q := ledger.QuietMailbox{Mailbox: box, UIDValidity: st.UIDValidity, UIDNext: st.UIDNext, Messages: st.Messages}
+		if !l.Whole {
+			q.Since = since(box)
+		}
+		quiet = append(quiet, q)
 	}
 	return quiet
 }

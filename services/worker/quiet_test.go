@@ -51,9 +51,13 @@ func TestQuiet(t *testing.T) {
 		}
 		var want []ledger.QuietMailbox
 		for _, box := range tt.want {
-			want = append(want, ledger.QuietMailbox{Mailbox: boxOf(box), UIDValidity: 7, UIDNext: 3})
+			q := ledger.QuietMailbox{Mailbox: boxOf(box), UIDValidity: 7, UIDNext: 3}
+			if !tt.mailboxes[0].Whole {
+				q.Since = 42
+			}
+			want = append(want, q)
 		}
-		if got := m.quiet(boxOf, published); fmt.Sprint(got) != fmt.Sprint(want) {
+		if got := m.quiet(boxOf, func(string) int64 { return 42 }, published); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
 	}

@@ -61,6 +61,8 @@ type run struct {
 	readForNames bool
 	nameless     map[itemHandle]bool
 	day          daily
+	// wasQuiet says when a mailbox was listed whole last, as far as that was known when the run began.
+	wasQuiet func(box string) int64
 	// watch is what goes on when a run with push has ended well; notWatched says why nothing does. alarmed says that
 	// the run was asked for because the server told of messages.
 	watch      *watch
