@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,7 +16,9 @@ import (
 	"github.com/mailferry/mailferry/pkg/local"
 	"github.com/mailferry/mailferry/pkg/route"
 	"github.com/mailferry/mailferry/pkg/transit"
+	mailferryv1 "github.com/mailferry/mailferry/proto/mailferry/v1"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // note is step 4: it takes what the recipients of a leg were answered, and says whether there is anything left to do.
@@ -230,4 +233,27 @@ func (h *handover) returnLease(ctx context.Context) {
 	if err := h.d.Ledger.Return(ctx, h.lease); err != nil {
 		h.log.Debug("return", zap.Error(err)) // the lease ends by itself
 	}
+}
+
+// bury puts a parcel that cannot be read into DEAD.
+func (h *handover) bury(ctx context.Context, err error) bool {
+	letter := &mailferryv1.DeadLetter{
+		BuriedAt: timestamppb.New(time.Now()), Fault: fault.Proto(err), Recipients: h.route.Refused, Message: h.p.Message,
+		AccountUid: h.p.GetAccountUid(), Domain: h.p.GetDomain(), Name: h.p.GetName(),
+		Attempts: int64(h.route.Failed),
+	}
+	for _, f := range h.route.Failures {
+		letter.History = append(letter.History, &mailferryv1.FailedAttempt{At: timestamppb.New(f.At), Kind: f.Kind, Message: f.Reason})
+	}
+	if err := h.d.Transit.Bury(ctx, letter); err != nil {
+		h.log.Warn("a message is not buried and comes back", zap.Error(err))
+		h.nak(ctx, h.d.cfg.RetryMin)
+		return false
+	}
+	h.log.Error("dead letter", zap.Error(err), zap.Strings("recipients", h.route.Refused))
+	h.d.forgetGone(ctx, h.p)
+	if h.lease == nil {
+		_ = h.p.Term(ctx, fmt.Sprintf("poison: %s", fault.KindOf(err)))
+	}
+	return true
 }
