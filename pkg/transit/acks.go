@@ -59,7 +59,7 @@ func (a *acks) receive(m *nats.Msg) {
 	w := a.windows[window]
 	a.mu.RUnlock()
 	if w != nil {
-		w.push(reply{id, m})
+		w.push(reply{id, m, nil})
 	}
 }
 

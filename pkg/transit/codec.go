@@ -39,24 +39,20 @@ func appendMessage(p *pool, buf []byte, m *Message) ([]byte, error) {
 	return proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(buf, m)
 }
 
-// decode reads a payload. An inline body at its front, where this package puts it, is not copied: it
-// stays part of data.
-func decode(subject string, data []byte) (*Message, error) {
-	a, ok := parseMailSubject(subject)
-	if !ok {
-		return &Message{}, fmt.Errorf("subject %q is none of a message", subject)
-	}
+// decode reads the payload of the message with a key. An inline body at its front, where this package puts it, is not
+// copied: it stays part of data.
+func decode(a address, key string, data []byte) (*Message, error) {
 	m := &Message{}
 	rest, inline, leads := cutInline(data)
 	if err := proto.Unmarshal(rest, m); err != nil {
-		return a.message(), errors.New("the payload is no message")
+		return a.message(key), errors.New("the payload is no message")
 	}
 	if leads && m.Content == nil {
 		m.Content = &mailferryv1.FetchedMessage_Inline{Inline: inline}
 	}
 	switch {
-	case m.GetAccountUid() != a.uid || m.GetEpoch() != a.epoch || m.GetKey() != a.key:
-		return a.message(), errors.New("the payload belongs to another subject")
+	case m.GetAccountUid() != a.uid || m.GetEpoch() != a.epoch || m.GetKey() != key:
+		return a.message(key), errors.New("the payload belongs to another subject")
 	case m.Content == nil:
 		return m, errors.New("the message has no body")
 	case m.GetSize() < 0:
@@ -81,6 +77,6 @@ func cutInline(data []byte) (rest, inline []byte, ok bool) {
 }
 
 // message is what is known of a message that cannot be read.
-func (a address) message() *Message {
-	return &Message{AccountUid: a.uid, Epoch: a.epoch, Key: a.key}
+func (a address) message(key string) *Message {
+	return &Message{AccountUid: a.uid, Epoch: a.epoch, Key: key}
 }

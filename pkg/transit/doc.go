@@ -3,8 +3,9 @@
 //
 // It promises:
 //
-//  1. A message key is in transit at most once: it has its own subject, one message a subject, and a
-//     second copy is refused with [ErrHeld] as long as the first is not acknowledged.
+//  1. What is in transit is said by subjects: each names the keys of what it holds, one or those of a bundle of
+//     small messages, and [Transit.Held] asks for them. What is published again under its subject, for want of an answer, is
+//     refused with [ErrHeld] as long as the first copy is not acknowledged.
 //  2. A message is published only when its body was read to its true end; what was stored of a body
 //     that ended in an error is removed.
 //  3. Every accepted [Publisher.Put] ends in exactly one call of done, whatever becomes of NATS.

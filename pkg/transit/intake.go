@@ -107,7 +107,7 @@ func (i *Intake) Next(ctx context.Context) (*Parcel, error) {
 		case stopped:
 			return nil, fault.New(fault.Canceled, "transit next", ErrStopped)
 		case m != nil:
-			return i.t.newParcel(m.msg, m.at), nil
+			return m.parcel(), nil
 		}
 		select {
 		case <-i.some:
@@ -144,11 +144,11 @@ func (i *Intake) takeOf(n int, now time.Time) *waiting {
 		if m == nil {
 			return nil
 		}
-		switch age := now.Sub(m.at); {
-		case age <= i.t.cfg.AckWait/2:
+		switch age := now.Sub(m.arrived); {
+		case age <= i.t.cfg.AckWait/2, m.kept():
 			return m
 		case age < i.t.cfg.AckWait*9/10:
-			i.giveBack(m.msg)
+			m.giveBack()
 		}
 		// Older ones are handed out again by the server on its own.
 	}
@@ -166,8 +166,6 @@ func (i *Intake) signal() {
 		}
 	}
 }
-
-func (i *Intake) giveBack(m *nats.Msg) { _ = i.t.nc.Publish(m.Reply, []byte("-NAK")) }
 
 // pullAll sends a pull for every lane that has none and needs one; the lock is held.
 func (i *Intake) pullAll(now time.Time) {
@@ -216,10 +214,10 @@ func (i *Intake) receive(m *nats.Msg) {
 	}
 	a, ok := parseMailSubject(m.Subject)
 	if !ok || i.stopped {
-		i.giveBack(m)
+		_ = i.t.nc.Publish(m.Reply, []byte("-NAK"))
 		return
 	}
-	i.lanes[a.lane].push(&waiting{m, now})
+	i.lanes[a.lane].push(m, i.t.unpack(m, a, now), now)
 	i.signal()
 	i.pull(a.lane, now)
 }

@@ -279,7 +279,7 @@ func TestSettledIsQuiet(t *testing.T) {
 	in := h.intake(0)
 	h.mustPut(message("acc", "p1"), nil)
 	p := h.next(in)
-	heard, err := h.nats.Conn.SubscribeSync(p.reply)
+	heard, err := h.nats.Conn.SubscribeSync(p.crate.reply)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestStaleMessagesAreNotHandedOut(t *testing.T) {
 	<-time.After(5 * time.Second) // the others wait in the intake meanwhile
 	for len(seen) < 9 {
 		p := h.next(in)
-		if age := time.Since(p.arrived); age > 4500*time.Millisecond {
+		if age := time.Since(p.crate.arrived); age > 4500*time.Millisecond {
 			t.Fatalf("a message that waited for %v was handed out", age)
 		}
 		seen[p.GetKey()]++
@@ -390,7 +390,7 @@ func TestTwoIntakesShare(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{})
 	a, b := h.intake(4), h.intake(4)
-	h.fill("example.com", "acc", 200, 10)
+	h.fill("example.com", "acc", 200, bundleBytes) // each alone: a bundle of which one was not handed out comes again whole
 	seen := map[string]bool{}
 	for n := range 200 {
 		in := a

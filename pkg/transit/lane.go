@@ -25,21 +25,26 @@ type lane struct {
 
 // waiting is a message that waits to be taken.
 type waiting struct {
-	msg *nats.Msg
-	at  time.Time
+	*crate
+	address
+	key  string
+	data []byte
 }
 
-func (l *lane) push(m *waiting) {
-	l.queue = append(l.queue, m)
-	l.bytes += len(m.msg.Data)
-	l.heard = m.at
+// push takes what a message of the server holds.
+func (l *lane) push(m *nats.Msg, parts []*waiting, now time.Time) {
+	l.queue = append(l.queue, parts...)
+	for _, w := range parts {
+		l.bytes += len(w.data)
+	}
+	l.heard = now
 	l.large, l.huge = false, false
 	l.capped = true // of the share of this pull, a part is used
 	if l.asked > 0 {
 		l.asked--
 	}
 	if l.room > 0 {
-		if l.room -= m.msg.Size(); l.room <= 0 {
+		if l.room -= m.Size(); l.room <= 0 {
 			l.asked, l.room = 0, 0 // a pull whose octets are used up to the last one ends without a word
 		}
 	}
@@ -55,7 +60,7 @@ func (l *lane) pop() *waiting {
 	if len(l.queue) == 0 {
 		l.queue = nil
 	}
-	l.bytes -= len(m.msg.Data)
+	l.bytes -= len(m.data)
 	return m
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +20,8 @@ const (
 )
 
 // Parcel is a message handed out to delivery. It is settled once, with Ack, Nak or Term; else it is
-// handed out again after AckWait.
+// handed out again after AckWait. The server is told once all that travelled together are settled: where one of them was
+// given back all come again, so the caller's next Take must find those settled whose outcome it has recorded.
 type Parcel struct {
 	// Message is never nil; where Err is set it says no more than the subject does.
 	*Message
@@ -31,23 +31,17 @@ type Parcel struct {
 	Err error
 
 	t       *Transit
-	reply   string
-	arrived time.Time
+	crate   *crate
+	settled bool // under the lock of the crate
 
 	inline []byte // the inline body, unsealed, once opened says so
 	opened bool
-
-	mu      sync.Mutex
-	settled bool
-	beat    *time.Timer // tells NATS that the message is worked on; nil: nothing does
 }
 
-func (t *Transit) newParcel(m *nats.Msg, arrived time.Time) *Parcel {
-	p := &Parcel{t: t, reply: m.Reply, arrived: arrived, Delivered: 1}
-	if meta, err := m.Metadata(); err == nil {
-		p.Delivered = int(meta.NumDelivered)
-	}
-	p.Message, p.Err = decode(m.Subject, m.Data)
+// parcel decodes what waited.
+func (w *waiting) parcel() *Parcel {
+	p := &Parcel{t: w.crate.t, crate: w.crate, Delivered: w.crate.delivered}
+	p.Message, p.Err = decode(w.address, w.key, w.data)
 	if p.Err != nil {
 		p.Err = fault.New(fault.Internal, "transit next", p.Err)
 	}
@@ -103,41 +97,13 @@ func (p *Parcel) unseal() error {
 }
 
 // Keep tells NATS every third of AckWait that the message is worked on, until it is settled or ctx
-// ends. It returns at once; Ack, Nak and Term end what it started.
-func (p *Parcel) Keep(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.settled || p.beat != nil {
-		return
-	}
-	every := p.t.cfg.AckWait / 3
-	if time.Since(p.arrived) > every/2 {
-		p.inProgress()
-	}
-	p.beat = time.AfterFunc(every, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.beat != nil && ctx.Err() == nil {
-			p.inProgress()
-			p.beat.Reset(every)
-		}
-	})
-}
-
-func (p *Parcel) inProgress() { _ = p.t.nc.Publish(p.reply, []byte("+WPI")) }
-
-// rest ends what Keep started; the lock is held.
-func (p *Parcel) rest() {
-	if p.beat != nil {
-		p.beat.Stop()
-		p.beat = nil
-	}
-}
+// ends; so for those that travelled with it, too. It returns at once.
+func (p *Parcel) Keep(ctx context.Context) { p.crate.keep(ctx) }
 
 // Ack takes the message out of transit and waits for the confirmation. Then its body is removed from
 // the object store, unless a dead letter holds the same key.
 func (p *Parcel) Ack(ctx context.Context) error {
-	if err := p.settle(ctx, "transit ack", []byte("+ACK")); err != nil {
+	if err := p.settle(ctx, "transit ack", verdict{}); err != nil {
 		return err
 	}
 	if p.GetObject() == "" || p.Err != nil {
@@ -158,31 +124,23 @@ func (p *Parcel) AckAsync(ctx context.Context) error {
 	if p.GetObject() != "" {
 		return p.Ack(ctx)
 	}
-	return p.send("transit ack", []byte("+ACK"))
+	return p.send("transit ack", verdict{})
 }
 
-// send gives an order that is not confirmed.
-func (p *Parcel) send(op string, order []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.settled {
-		return fault.New(fault.Internal, op, ErrSettled)
-	}
-	p.rest()
-	if err := p.t.nc.Publish(p.reply, order); err != nil {
-		return failure(op, err)
-	}
-	p.settled = true
-	return nil
+// send settles without confirmation.
+func (p *Parcel) send(op string, v verdict) error {
+	return failure(op, p.crate.settle(&p.settled, v, func(order []byte) error { return p.t.nc.Publish(p.crate.reply, order) }))
 }
 
 // Nak has the message handed out again, not before the delay is over; after a longer one at the next half second, as all others.
 func (p *Parcel) Nak(ctx context.Context, delay time.Duration) error {
-	return p.settle(ctx, "transit nak", nakOrder(delay))
+	return p.settle(ctx, "transit nak", verdict{back: time.Now().Add(delay)})
 }
 
 // NakAsync is Nak that waits for no confirmation: one that is lost has the message handed out again after AckWait.
-func (p *Parcel) NakAsync(delay time.Duration) error { return p.send("transit nak", nakOrder(delay)) }
+func (p *Parcel) NakAsync(delay time.Duration) error {
+	return p.send("transit nak", verdict{back: time.Now().Add(delay)})
+}
 
 // together is how far apart messages are handed out again that wait. A server looks at all that wait for each that is
 // due: with times of their own, 50,000 of them keep one of its processors busy.
@@ -201,28 +159,21 @@ func nakOrder(delay time.Duration) []byte {
 // Term takes the message out of transit as one that nobody can work on. Its body, if it has one, is
 // left to the sweep.
 func (p *Parcel) Term(ctx context.Context, reason string) error {
-	return p.settle(ctx, "transit term", append([]byte("+TERM "), fault.Clean(reason)...))
+	return p.settle(ctx, "transit term", verdict{term: append([]byte("+TERM "), fault.Clean(reason)...)})
 }
 
-// settle sends an order until it is confirmed. An order that is not may be given again.
-func (p *Parcel) settle(ctx context.Context, op string, order []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.settled {
-		return fault.New(fault.Internal, op, ErrSettled)
-	}
-	p.rest()
-	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	err := p.t.confirm(bounded, p.reply, order)
-	switch {
-	case err == nil:
-		p.settled = true
+// settle settles and waits until that is confirmed.
+func (p *Parcel) settle(ctx context.Context, op string, v verdict) error {
+	return failure(op, p.crate.settle(&p.settled, v, func(order []byte) error {
+		bounded, cancel := context.WithTimeout(ctx, settleTimeout)
+		defer cancel()
+		if err := p.t.confirm(bounded, p.crate.reply, order); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			return err
+		}
 		return nil
-	case ctx.Err() != nil:
-		return failure(op, ctx.Err())
-	}
-	return failure(op, err)
+	}))
 }
 
 // confirm asks until there is an answer or ctx ends.

@@ -176,14 +176,14 @@ func TestOwnCopyKeepsItsBody(t *testing.T) {
 	}
 	sum := sha256.Sum256(content)
 	m.Digest = sum[:]
-	subject, err := mailSubject(m)
+	prefix, err := mailPrefixOf(m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := h.Publisher(0)
 	var c collect
 	proxy.mute.Store(true)
-	if err := p.publish(h.ctx, subject, m, make([]byte, headRoom), c.done("p1")); err != nil {
+	if err := p.publish(h.ctx, prefix, m, make([]byte, headRoom), c.done("p1")); err != nil {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, 30*time.Second, "the message is stored", func() bool {

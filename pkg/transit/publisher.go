@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"hash"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/vault"
@@ -25,10 +26,15 @@ const (
 	maxEmptyReads = 100
 )
 
-// Publisher puts messages into transit without waiting for each answer.
+// Publisher puts messages into transit without waiting for each answer; small ones that come while an answer is awaited travel
+// together.
 type Publisher struct {
 	t *Transit
 	w *window
+
+	mu   sync.Mutex
+	open *bundle // takes more messages
+	away int     // bundles whose answer is awaited
 }
 
 // Publisher returns a publisher that has at most window messages, and 8 MiB of them, on their way;
@@ -37,7 +43,7 @@ func (t *Transit) Publisher(window int) *Publisher {
 	if window <= 0 {
 		window = defaultWindow
 	}
-	return &Publisher{t, t.newWindow(t.transit, window, windowBytes)}
+	return &Publisher{t: t, w: t.newWindow(t.transit, window, windowBytes)}
 }
 
 // Put reads body to its end and publishes m with it. It fills size and digest of m, and the name of
@@ -49,7 +55,7 @@ func (t *Transit) Publisher(window int) *Publisher {
 // nothing is published, done is never called, and what was stored of the body is removed; an error of
 // body is returned as it is.
 func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done func(err error)) error {
-	subject, err := mailSubject(m)
+	prefix, err := mailPrefixOf(m)
 	if err != nil {
 		return err
 	}
@@ -71,7 +77,7 @@ func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done fu
 		m.Size = int64(len(buf) - headRoom)
 	}
 	m.Digest = h.Sum(nil)
-	if err := p.publish(ctx, subject, m, buf, done); err != nil {
+	if err := p.publish(ctx, prefix, m, buf, done); err != nil {
 		p.t.dropBody(ctx, m.GetObject())
 		return failure("transit publish", err)
 	}
@@ -79,7 +85,7 @@ func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done fu
 }
 
 // publish sends m; buf is the head room with the inline body, if there is one.
-func (p *Publisher) publish(ctx context.Context, subject string, m *Message, buf []byte, done func(error)) error {
+func (p *Publisher) publish(ctx context.Context, prefix string, m *Message, buf []byte, done func(error)) error {
 	t, object := p.t, m.GetObject()
 	at := headRoom
 	if t.cfg.Bodies != nil && object == "" {
@@ -89,7 +95,15 @@ func (p *Publisher) publish(ctx context.Context, subject string, m *Message, buf
 	if err != nil {
 		return err
 	}
-	return p.w.send(ctx, subject, nil, payload[start:], cap(payload), func(r result) {
+	if size := len(payload) - start; object == "" && size <= p.bundleBytes()/2 {
+		if err := p.w.reserve(ctx, size); err != nil {
+			t.pool.put(payload)
+			return err
+		}
+		p.add(prefix, bundled{m.GetKey(), payload, start, done})
+		return nil
+	}
+	return p.w.send(ctx, prefix+m.GetKey(), nil, payload[start:], cap(payload), func(r result) {
 		t.pool.put(payload)
 		if r.err != nil && !r.again && object != "" {
 			t.dropBody(context.Background(), object)
@@ -149,17 +163,12 @@ func (p *Publisher) readInline(ctx context.Context, m *Message, body io.Reader, 
 	return buf, false, nil
 }
 
-// Flush waits until done was called for everything that was put.
-func (p *Publisher) Flush(ctx context.Context) error {
-	return failure("transit flush", p.w.flush(ctx))
-}
-
 // Republish publishes a message again as it was, inline body included, and waits for the answer:
 // nil, [ErrHeld], [ErrFull], or [ErrBodyGone] where its body is in the object store no more, or it never
 // had one. Nobody else may use m while it runs.
 func (t *Transit) Republish(ctx context.Context, m *Message) error {
 	const op = "transit republish"
-	subject, err := mailSubject(m)
+	prefix, err := mailPrefixOf(m)
 	if err != nil {
 		return err
 	}
@@ -180,7 +189,7 @@ func (t *Transit) Republish(ctx context.Context, m *Message) error {
 	if err != nil {
 		return failure(op, err)
 	}
-	return failure(op, t.publishOne(ctx, t.transit, subject, payload[start:]))
+	return failure(op, t.publishOne(ctx, t.transit, prefix+m.GetKey(), payload[start:]))
 }
 
 // publishOne publishes one message and waits for its answer.

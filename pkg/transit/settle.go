@@ -55,12 +55,16 @@ func (w *window) answer() {
 	for _, r := range replies {
 		w.mu.Lock()
 		f := w.flights[r.id]
-		missing := len(r.msg.Data) == 0 && r.msg.Header.Get("Status") == "503"
+		missing := r.err == nil && len(r.msg.Data) == 0 && r.msg.Header.Get("Status") == "503"
 		if f != nil && missing {
 			f.missing, w.missing = true, true
 		}
 		w.mu.Unlock()
 		if f == nil || missing {
+			continue
+		}
+		if r.err != nil {
+			w.settle(f, result{0, f.again, r.err})
 			continue
 		}
 		seq, err := readAck(r.msg.Data)

@@ -1,7 +1,7 @@
 package transit
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -58,8 +58,8 @@ func checkTokens(op string, named ...string) error {
 	return nil
 }
 
-// mailSubject returns the subject of a message; its parts are checked.
-func mailSubject(m *Message) (string, error) {
+// mailPrefixOf returns the subject of a message but for its key; all of its parts are checked.
+func mailPrefixOf(m *Message) (string, error) {
 	if m == nil {
 		return "", fault.Errorf(fault.Internal, "transit", "no message")
 	}
@@ -67,13 +67,16 @@ func mailSubject(m *Message) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s%d.%s.%s.%s", mailPrefix, Lane(m.GetDomain()), m.GetAccountUid(), m.GetEpoch(), m.GetKey()), nil
+	return mailPrefix + strconv.Itoa(Lane(m.GetDomain())) + "." + m.GetAccountUid() + "." + m.GetEpoch() + ".", nil
 }
+
+// keySep parts the keys of a bundle in its subject; no key has it.
+const keySep = "~"
 
 // address is what the subject of a message says.
 type address struct {
-	lane            int
-	uid, epoch, key string
+	lane             int
+	uid, epoch, keys string // of a bundle several, parted by keySep
 }
 
 func parseMailSubject(s string) (address, bool) {
@@ -87,6 +90,11 @@ func parseMailSubject(s string) (address, bool) {
 	}
 	lane := laneOf(parts[0])
 	return address{lane, parts[1], parts[2], parts[3]}, lane >= 0
+}
+
+// keysOf returns the message keys that the last token of a subject names.
+func keysOf(subject string) []string {
+	return strings.Split(subject[strings.LastIndexByte(subject, '.')+1:], keySep)
 }
 
 // laneOf returns the number a lane token names, or -1.
@@ -110,4 +118,3 @@ func laneOf(s string) int {
 func mailOfAccount(uid string) string    { return mailPrefix + "*." + uid + ".>" }
 func mailOfKey(uid, key string) string   { return mailPrefix + "*." + uid + ".*." + key }
 func deadSubject(uid, key string) string { return deadPrefix + uid + "." + key }
-func lastToken(subject string) string    { return subject[strings.LastIndexByte(subject, '.')+1:] }

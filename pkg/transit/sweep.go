@@ -57,7 +57,9 @@ func (t *Transit) sweepAccount(ctx context.Context, uid string, bodies []bodyRef
 			return 0, err
 		}
 		for s := range subjects {
-			wanted[lastToken(s)] = true
+			for _, key := range keysOf(s) {
+				wanted[key] = true
+			}
 		}
 	}
 	for _, b := range bodies {

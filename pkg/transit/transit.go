@@ -162,7 +162,9 @@ func (t *Transit) Held(ctx context.Context, accountUID string) (map[string]bool,
 	}
 	keys := make(map[string]bool, len(subjects))
 	for s := range subjects {
-		keys[lastToken(s)] = true
+		for _, key := range keysOf(s) {
+			keys[key] = true
+		}
 	}
 	return keys, nil
 }

@@ -105,7 +105,7 @@ func (i *Intake) Stop() {
 	close(i.ended)
 	for n := range i.lanes {
 		for m := i.lanes[n].pop(); m != nil; m = i.lanes[n].pop() {
-			i.giveBack(m.msg)
+			m.giveBack()
 		}
 	}
 	i.mu.Unlock()

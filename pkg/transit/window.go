@@ -27,7 +27,8 @@ type window struct {
 
 	mu       sync.Mutex
 	flights  map[uint64]*flight
-	bytes    int
+	count    int // messages in flight, or with room reserved
+	bytes    int // of these
 	last     uint64
 	replies  []reply
 	running  bool
@@ -45,13 +46,15 @@ type window struct {
 type reply struct {
 	id  uint64
 	msg *nats.Msg
+	err error // why there is none
 }
 
-// flight is a message whose answer is awaited.
+// flight is what was published with one answer awaited.
 type flight struct {
 	id       uint64
 	msg      nats.Msg
-	cost     int
+	count    int // messages
+	cost     int // octets of them
 	done     func(result)
 	deadline time.Time
 	resendAt time.Time
@@ -88,24 +91,34 @@ func (t *Transit) newWindow(m *mender, count, bytes int) *window {
 // send publishes a message and returns; done gets the outcome. It waits for room as long as ctx
 // allows. The data is the window's until done is called. After an error done is not called.
 func (w *window) send(ctx context.Context, subject string, hdr nats.Header, data []byte, cost int, done func(result)) error {
-	f := &flight{msg: nats.Msg{Subject: subject, Header: hdr, Data: data}, cost: cost, done: done}
-	if err := w.admit(ctx, f); err != nil {
+	if err := w.reserve(ctx, cost); err != nil {
 		return err
 	}
-	err := w.t.nc.PublishMsg(&f.msg)
-	if err == nil {
-		return nil
+	f := &flight{msg: nats.Msg{Subject: subject, Header: hdr, Data: data}, count: 1, cost: cost, done: done}
+	if err := w.publish(f); err != nil && w.withdraw(f) {
+		return err
 	}
-	if !hopeless(err) {
+	return nil // or its time is over: done was called
+}
+
+// launch publishes what has room reserved; done gets the outcome whatever becomes of it, from the goroutine of the window.
+func (w *window) launch(f *flight) {
+	if err := w.publish(f); err != nil {
+		w.push(reply{f.id, nil, err})
+	}
+}
+
+// publish sends a flight for the first time. An error is one that would be the same after a reconnect.
+func (w *window) publish(f *flight) error {
+	w.admit(f)
+	err := w.t.nc.PublishMsg(&f.msg)
+	if err != nil && !hopeless(err) {
 		// The connection breaks or its buffer is full: the message is sent after the reconnect.
 		w.mu.Lock()
 		f.conn = unsentConn
 		f.again = f.again || !errors.Is(err, nats.ErrReconnectBufExceeded)
 		w.mu.Unlock()
 		return nil
-	}
-	if !w.withdraw(f) {
-		return nil // its time is over: done was called
 	}
 	return err
 }
@@ -123,10 +136,11 @@ func hopeless(err error) bool {
 	return false
 }
 
-func (w *window) admit(ctx context.Context, f *flight) error {
+// reserve waits until there is room for one more message, and takes it.
+func (w *window) reserve(ctx context.Context, cost int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.flights) > 0 && (w.full(f.cost) || w.ordered && w.behind()) {
+	for w.count > 0 && (w.full(cost) || w.ordered && w.behind()) {
 		if err := w.wait(ctx); err != nil {
 			return err
 		}
@@ -137,6 +151,18 @@ func (w *window) admit(ctx context.Context, f *flight) error {
 	if w.aborted {
 		return errAbandoned
 	}
+	if w.t.nc.IsClosed() {
+		return nats.ErrConnectionClosed
+	}
+	w.count++
+	w.bytes += cost
+	return nil
+}
+
+// admit makes a flight known; its room is reserved.
+func (w *window) admit(f *flight) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if !w.running {
 		w.running, w.id = true, w.t.acks.join(w)
 		go w.run()
@@ -148,12 +174,10 @@ func (w *window) admit(ctx context.Context, f *flight) error {
 	f.deadline, f.resendAt, f.patience = now.Add(w.timeout), now.Add(firstPatience), firstPatience
 	f.conn = w.t.nc.Stats().Reconnects
 	w.flights[f.id] = f
-	w.bytes += f.cost
-	return nil
 }
 
 func (w *window) full(cost int) bool {
-	return len(w.flights) >= w.maxCount || w.bytes+cost > w.maxBytes
+	return w.count >= w.maxCount || w.bytes+cost > w.maxBytes
 }
 
 // behind reports whether something has to be sent again; the lock is held.
@@ -201,6 +225,7 @@ func (w *window) withdraw(f *flight) bool {
 // remove forgets a flight; the lock is held.
 func (w *window) remove(f *flight) {
 	delete(w.flights, f.id)
+	w.count -= f.count
 	w.bytes -= f.cost
 	w.notify()
 }
@@ -217,7 +242,7 @@ func (w *window) notify() {
 func (w *window) flush(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.flights) > 0 {
+	for w.count > 0 {
 		if err := w.wait(ctx); err != nil {
 			return err
 		}

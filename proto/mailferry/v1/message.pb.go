@@ -300,6 +300,52 @@ func (*FetchedMessage_Inline) isFetchedMessage_Content() {}
 
 func (*FetchedMessage_Object) isFetchedMessage_Content() {}
 
+// FetchedBundle is several small messages of one account and epoch that travel together. Their keys stand in the subject, in
+// the order of the messages; a single one travels as a FetchedMessage.
+type FetchedBundle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Messages      []*FetchedMessage      `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchedBundle) Reset() {
+	*x = FetchedBundle{}
+	mi := &file_mailferry_v1_message_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchedBundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchedBundle) ProtoMessage() {}
+
+func (x *FetchedBundle) ProtoReflect() protoreflect.Message {
+	mi := &file_mailferry_v1_message_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchedBundle.ProtoReflect.Descriptor instead.
+func (*FetchedBundle) Descriptor() ([]byte, []int) {
+	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *FetchedBundle) GetMessages() []*FetchedMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
 // DeadLetter is a message or a job that could not be brought to its end.
 type DeadLetter struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -323,7 +369,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_mailferry_v1_message_proto_msgTypes[1]
+	mi := &file_mailferry_v1_message_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +381,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_message_proto_msgTypes[1]
+	mi := &file_mailferry_v1_message_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +394,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{1}
+	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *DeadLetter) GetBuriedAt() *timestamppb.Timestamp {
@@ -434,7 +480,7 @@ type FailedAttempt struct {
 
 func (x *FailedAttempt) Reset() {
 	*x = FailedAttempt{}
-	mi := &file_mailferry_v1_message_proto_msgTypes[2]
+	mi := &file_mailferry_v1_message_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +492,7 @@ func (x *FailedAttempt) String() string {
 func (*FailedAttempt) ProtoMessage() {}
 
 func (x *FailedAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_message_proto_msgTypes[2]
+	mi := &file_mailferry_v1_message_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +505,7 @@ func (x *FailedAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedAttempt.ProtoReflect.Descriptor instead.
 func (*FailedAttempt) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{2}
+	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *FailedAttempt) GetAt() *timestamppb.Timestamp {
@@ -497,7 +543,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_mailferry_v1_message_proto_msgTypes[3]
+	mi := &file_mailferry_v1_message_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +555,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_mailferry_v1_message_proto_msgTypes[3]
+	mi := &file_mailferry_v1_message_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +568,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{3}
+	return file_mailferry_v1_message_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Receipt) GetKeys() []string {
@@ -574,7 +620,9 @@ const file_mailferry_v1_message_proto_rawDesc = "" +
 	"\bbody_key\x18? \x01(\fR\abodyKey\x12\x18\n" +
 	"\x06inline\x18\x12 \x01(\fH\x00R\x06inline\x12\x18\n" +
 	"\x06object\x18\x13 \x01(\tH\x00R\x06objectB\t\n" +
-	"\acontent\"\xff\x02\n" +
+	"\acontent\"I\n" +
+	"\rFetchedBundle\x128\n" +
+	"\bmessages\x18\x01 \x03(\v2\x1c.mailferry.v1.FetchedMessageR\bmessages\"\xff\x02\n" +
 	"\n" +
 	"DeadLetter\x127\n" +
 	"\tburied_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bburiedAt\x12)\n" +
@@ -611,28 +659,30 @@ func file_mailferry_v1_message_proto_rawDescGZIP() []byte {
 	return file_mailferry_v1_message_proto_rawDescData
 }
 
-var file_mailferry_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_mailferry_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_mailferry_v1_message_proto_goTypes = []any{
 	(*FetchedMessage)(nil),        // 0: mailferry.v1.FetchedMessage
-	(*DeadLetter)(nil),            // 1: mailferry.v1.DeadLetter
-	(*FailedAttempt)(nil),         // 2: mailferry.v1.FailedAttempt
-	(*Receipt)(nil),               // 3: mailferry.v1.Receipt
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*Fault)(nil),                 // 5: mailferry.v1.Fault
+	(*FetchedBundle)(nil),         // 1: mailferry.v1.FetchedBundle
+	(*DeadLetter)(nil),            // 2: mailferry.v1.DeadLetter
+	(*FailedAttempt)(nil),         // 3: mailferry.v1.FailedAttempt
+	(*Receipt)(nil),               // 4: mailferry.v1.Receipt
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Fault)(nil),                 // 6: mailferry.v1.Fault
 }
 var file_mailferry_v1_message_proto_depIdxs = []int32{
-	4, // 0: mailferry.v1.FetchedMessage.fetched_at:type_name -> google.protobuf.Timestamp
-	4, // 1: mailferry.v1.FetchedMessage.internal_date:type_name -> google.protobuf.Timestamp
-	4, // 2: mailferry.v1.DeadLetter.buried_at:type_name -> google.protobuf.Timestamp
-	5, // 3: mailferry.v1.DeadLetter.fault:type_name -> mailferry.v1.Fault
-	0, // 4: mailferry.v1.DeadLetter.message:type_name -> mailferry.v1.FetchedMessage
-	2, // 5: mailferry.v1.DeadLetter.history:type_name -> mailferry.v1.FailedAttempt
-	4, // 6: mailferry.v1.FailedAttempt.at:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	5, // 0: mailferry.v1.FetchedMessage.fetched_at:type_name -> google.protobuf.Timestamp
+	5, // 1: mailferry.v1.FetchedMessage.internal_date:type_name -> google.protobuf.Timestamp
+	0, // 2: mailferry.v1.FetchedBundle.messages:type_name -> mailferry.v1.FetchedMessage
+	5, // 3: mailferry.v1.DeadLetter.buried_at:type_name -> google.protobuf.Timestamp
+	6, // 4: mailferry.v1.DeadLetter.fault:type_name -> mailferry.v1.Fault
+	0, // 5: mailferry.v1.DeadLetter.message:type_name -> mailferry.v1.FetchedMessage
+	3, // 6: mailferry.v1.DeadLetter.history:type_name -> mailferry.v1.FailedAttempt
+	5, // 7: mailferry.v1.FailedAttempt.at:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_mailferry_v1_message_proto_init() }
@@ -651,7 +701,7 @@ func file_mailferry_v1_message_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailferry_v1_message_proto_rawDesc), len(file_mailferry_v1_message_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
