@@ -6,9 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"hash"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -48,23 +48,15 @@ func decodeIMAP(s string) (string, bool) {
 	if len(s) < 12 || len(s) > 30 || s[8] != '-' {
 		return "", false
 	}
-	box, err := hex.DecodeString(s[:8])
-	if err != nil {
+	var box [4]byte
+	_, err := hex.Decode(box[:], []byte(s[:8]))
+	v, u, _ := strings.Cut(s[9:], "-")
+	validity, err1 := strconv.ParseUint(v, 10, 32)
+	uid, err2 := strconv.ParseUint(u, 10, 32)
+	if err != nil || err1 != nil || err2 != nil {
 		return "", false
 	}
-	rest := s[9:]
-	for i := range len(rest) {
-		if rest[i] != '-' {
-			continue
-		}
-		validity, err1 := strconv.ParseUint(rest[:i], 10, 32)
-		uid, err2 := strconv.ParseUint(rest[i+1:], 10, 32)
-		if err1 != nil || err2 != nil {
-			return "", false
-		}
-		return imapRaw([4]byte(box), uint32(validity), uint32(uid)), true
-	}
-	return "", false
+	return imapRaw(box, uint32(validity), uint32(uid)), true
 }
 
 func imapRaw(box [4]byte, validity, uid uint32) string {
@@ -85,7 +77,9 @@ func keyOf(raw string) Key {
 		return Key("p" + hex.EncodeToString([]byte(raw)))
 	case 12:
 		b := []byte(raw)
-		return Key(fmt.Sprintf("i%x-%d-%d", b[:4], binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])))
+		k := append(hex.AppendEncode(append(make([]byte, 0, 31), 'i'), b[:4]), '-')
+		k = append(strconv.AppendUint(k, uint64(binary.BigEndian.Uint32(b[4:])), 10), '-')
+		return Key(strconv.AppendUint(k, uint64(binary.BigEndian.Uint32(b[8:])), 10))
 	}
 	return ""
 }
@@ -154,8 +148,12 @@ func (k *Keyer) Content(digest []byte) Key {
 func (k *Keyer) Identity(digest []byte) []byte { return k.sum("identity", digest)[:8] }
 
 // IMAP returns the key of an IMAP message.
-func (k *Keyer) IMAP(mailbox string, validity, uid uint32) Key {
-	return keyOf(imapRaw([4]byte(k.sum("mailbox", []byte(mailbox))), validity, uid))
+func (k *Keyer) IMAP(mailbox string, validity, uid uint32) Key { return k.Box(mailbox, validity)(uid) }
+
+// Box returns what makes the keys of the messages of an IMAP mailbox, without a digest for each.
+func (k *Keyer) Box(mailbox string, validity uint32) func(uid uint32) Key {
+	box := [4]byte(k.sum("mailbox", []byte(mailbox)))
+	return func(uid uint32) Key { return keyOf(imapRaw(box, validity, uid)) }
 }
 
 func (k *Keyer) sum(use string, data []byte) []byte {

@@ -60,17 +60,17 @@ func (r *run) brake(ctx context.Context) error {
 // renumbered returns the positions of what may be known under another name: also of what has one of another form now,
 // since the server began to give UIDVALIDITY, or gives it no more.
 func (r *run) renumbered() []int {
-	at := r.index.Renumbered(r.keys, r.held)
+	at, byContent := r.index.Renumbered(r.keys, r.held), r.index.ByContent()
 	for i, it := range r.listing.Items {
 		k := r.keys[i]
-		if it.Mailbox == "" || k == "" || r.held[string(k)] || r.index.State(k) != ledger.StateNew {
+		if !unnumbered(it) && !byContent || it.Mailbox == "" || k == "" || r.held[string(k)] || r.index.State(k) != ledger.StateNew {
 			continue
 		}
 		if m, _ := r.index.Mark(k); m.Leased {
 			continue
 		}
 		knows := r.index.Validity(r.w.Keyer.IMAP(it.Mailbox, 0, 0)) != 0 // by number
-		if unnumbered(it) && knows || !unnumbered(it) && !knows && r.index.ByContent() {
+		if unnumbered(it) == knows {
 			at = append(at, i)
 		}
 	}

@@ -121,10 +121,15 @@ func (r *run) nameKeys(ctx context.Context) error {
 func (r *run) nameListed() (nameless []remote.Item) {
 	r.keys = make([]ledger.Key, len(r.listing.Items))
 	boxes := make(map[string]string) // mailboxes by what the ledger calls them
+	var of remote.Item
+	var keyOf func(uid uint32) ledger.Key
 	for i, it := range r.listing.Items {
 		switch {
 		case it.UIDValidity != 0:
-			k := r.w.Keyer.IMAP(it.Mailbox, it.UIDValidity, it.UID)
+			if keyOf == nil || it.Mailbox != of.Mailbox || it.UIDValidity != of.UIDValidity {
+				keyOf, of = r.w.Keyer.Box(it.Mailbox, it.UIDValidity), it
+			}
+			k := keyOf(it.UID)
 			if m, ok := boxes[k.Mailbox()]; ok && m != it.Mailbox {
 				continue // two in 2^32 that are called alike: the index has room for one
 			}
