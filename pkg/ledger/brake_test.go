@@ -160,6 +160,19 @@ func doubtIsSkipped(h *house) error {
 	return is("may be deleted", fmt.Sprint(allowed), fmt.Sprint([]Key{h.uid(2)}))
 }
 
+// foldKeepsLast doubts so many keys of the tail at once that it is folded.
+func foldKeepsLast(h *house) error {
+	hold := h.open("a1", "e1")
+	h.commitAll("a1", "e1", 50, h.uid)
+	var items []Item
+	for i := range 50 {
+		items = append(items, Item{h.uid(i), 10})
+	}
+	h.ok(hold.Doubt(ctx, items))
+	ix := h.reload(hold)
+	return is("skipped, tail", fmt.Sprint(ix.Counts().Skipped, len(ix.tail)), "50 0")
+}
+
 func matchTakesOver(h *house) error {
 	hold := h.open("a1", "e1")
 	h.collect("a1", h.uid(1), h.keyer.IMAP("INBOX", 7, 1))

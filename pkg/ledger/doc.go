@@ -60,7 +60,7 @@
 // LIST size, the day, and whether it was skipped; buckets of about 256 are split one at a time (linear
 // hashing). IMAP keeps UIDVALIDITY and a UID set for each mailbox (RFC 9051 §2.3.1.1, §9 sequence-set), and, where
 // nothing in it is left to do, what the server said of it then: [Hold.Quiet]. New
-// entries go to an open tail of at most 128, folded in by the script that finds it full. The id of the
+// entries go to an open tail of at most 128, folded in by the script that finds it full or writes many. The id of the
 // installation key stands beside the epoch; with another key everything is refused as "wrong installation
 // key", never taken for new.
 package ledger

@@ -19,7 +19,7 @@ func TestIndexTwin(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t, Config{})
-			h.mutate("local LOAD, TAIL, ENTRY = 128, 128, 11", "local LOAD, TAIL, ENTRY = 6, 10, 11")
+			h.mutate("local LOAD, TAIL, MANY, ENTRY = 128, 128, 32, 11", "local LOAD, TAIL, MANY, ENTRY = 6, 10, 4, 11")
 			rnd := rand.New(rand.NewPCG(seed, 2))
 			hold := h.open("a1", "e1")
 			key := func(i int) Key { return h.uid(i) }

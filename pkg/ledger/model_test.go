@@ -344,7 +344,7 @@ func (w *world) settled() {
 
 // explore plays worlds of about 1,500 steps until that many steps are done or a world fails.
 func explore(h *house, seed uint64, steps int, count map[string]int) (done int, err error) {
-	h.mutate("local LOAD, TAIL, ENTRY = 128, 128, 11", "local LOAD, TAIL, ENTRY = 4, 3, 11")
+	h.mutate("local LOAD, TAIL, MANY, ENTRY = 128, 128, 32, 11", "local LOAD, TAIL, MANY, ENTRY = 4, 3, 2, 11")
 	for ; done < steps; seed++ {
 		w := newWorld(h, seed)
 		err := w.play(1200)

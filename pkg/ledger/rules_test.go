@@ -103,6 +103,7 @@ var rules = map[string]rule{
 	"a stale release frees nothing":              staleRelease,
 	"scripts may be sent twice":                  sentTwice,
 	"batches are cut":                            batchesAreCut,
+	"a fold keeps what was put last":             foldKeepsLast,
 	"a mark that cannot be read is written over": damagedMark,
 }
 

@@ -27,6 +27,7 @@ local function refused(raw, text, old, kind, holds, seen)
 end
 
 local new = {} -- marks, as HSET takes them
+local most = tonumber(ARGV[6])
 local box -- whose record of being quiet was dropped last
 
 local function mark(at, raw, size, listed, seen)
@@ -44,7 +45,7 @@ local function mark(at, raw, size, listed, seen)
   if no then return no end
   local m = begin(ARGV[4], size, listed, old, kind, ended)
   m.attempts, m.by, m.till = m.attempts + 1, ARGV[5], 0
-  if m.attempts > tonumber(ARGV[6]) then
+  if m.attempts > most then
     redis.call('HSET', KEYS[5], raw, parked(m))
     redis.call('HDEL', KEYS[6], raw)
     return 'too-many'

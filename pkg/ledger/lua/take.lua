@@ -10,6 +10,8 @@ local raws, marks, new = {}, {}, {}
 for i = 5, #ARGV, 4 do raws[#raws + 1] = ARGV[i + 1] end
 for i, text in ipairs(redis.call('HMGET', KEYS[6], unpack(raws))) do marks[raws[i]] = text end
 
+local till, most = string.format('%d', now + ARGV[3]), tonumber(ARGV[4])
+
 local function take(token, raw, size, listed)
   local old = parse(marks[raw])
   local kind, holds, ended
@@ -23,12 +25,12 @@ local function take(token, raw, size, listed)
   end
   local m = begin(ix.epoch, size, listed, old, kind, ended)
   if not (old and old.by == token) then m.takes = m.takes + 1 end
-  m.by, m.till = token, now + ARGV[3]
+  m.by, m.till = token, till
   marks[raw] = format(m)
   new[#new + 1] = raw
   new[#new + 1] = marks[raw]
   if kind == 'd' then redis.call('HDEL', KEYS[5], raw) end
-  local poison = m.takes > tonumber(ARGV[4])
+  local poison = m.takes > most
   if m.blob == '' and not poison then return m.takes end
   return {'OK', m.takes, ix.epoch, poison and 1 or 0, m.blob}
 end

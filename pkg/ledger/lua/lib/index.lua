@@ -1,10 +1,10 @@
 -- The UID index of an account. A raw key has 7 bytes (POP3, content) or 12 (IMAP: mailbox, UIDVALIDITY, UID).
 -- A value has 4: the folded size, and the day with its top bit set for a skipped key.
-local LOAD, TAIL, ENTRY = 128, 128, 11
+local LOAD, TAIL, MANY, ENTRY = 128, 128, 32, 11
 
+local day = (math.floor(now / 86400000) - 18262) % 32768
 local function value(size, skipped)
-  local day = math.floor(now / 86400000) - 18262
-  return struct.pack('>I2I2', size, day % 32768 + (skipped and 32768 or 0))
+  return struct.pack('>I2I2', size, skipped and day + 32768 or day)
 end
 
 local function color(v)
@@ -93,13 +93,24 @@ local function begin_set(ix, field, validity)
   redis.call('HSET', ix.sets, field, ix.read[field])
 end
 
+local heads = {} -- of sets: what stands before the first range, read once
 -- set returns the UID set of a field under that UIDVALIDITY, and where its first range starts; or nil.
 local function set(ix, field, validity)
   local s = read(ix, field)
   if not s then return nil end
-  local v, p = string.match(s, '^(%d+);()')
-  if tonumber(v) ~= validity then return nil end
-  return s, p
+  local h = heads[s]
+  if not h then
+    local v, p = string.match(s, '^(%d+);()')
+    h = {tonumber(v), p}
+    heads[s] = h
+  end
+  if h[1] ~= validity then return nil end
+  return s, h[2]
+end
+
+local function holds_uid(ix, field, validity, uid)
+  local s, p = set(ix, field, validity)
+  return s and contains(s, p, uid)
 end
 
 -- open_set makes the UIDVALIDITY of the session the set's: another one is another set.
@@ -116,15 +127,8 @@ local function open_set(raw)
   end
 end
 
--- What was put and is not yet in the tail: the values by key, and keys and values as HSET takes them. filled is how many
--- entries the tail has with them.
-local fresh, puts, filled = {}, {}, nil
-
--- flush brings what was put to the tail. A script that puts ends with it.
-local function flush(ix)
-  if #puts > 0 then redis.call('HSET', ix.tail, unpack(puts)) end
-  fresh, puts = {}, {}
-end
+-- What was put and is not yet written: the values by key, and keys and values as HSET takes them.
+local fresh, puts = {}, {}
 
 -- lookup returns 'c', 's' or nil, where it was found, and its value where it has one. A key that has a mark is in no index: whatever
 -- writes one looks here first, and whatever puts a key here removes its mark.
@@ -144,54 +148,49 @@ local function lookup(ix, raw)
   end
   local box = string.sub(raw, 1, 4)
   local validity, uid = struct.unpack('>I4I4', raw, 5)
-  for _, c in ipairs({'c', 's'}) do
-    local s, p = set(ix, c .. box, validity)
-    if s and contains(s, p, uid) then return c, 'set' end
+  if holds_uid(ix, 'c' .. box, validity, uid) then return 'c', 'set' end
+  if holds_uid(ix, 's' .. box, validity, uid) then return 's', 'set' end
+end
+
+-- fold_sets puts UIDs into their sets, which are named by color, mailbox and UIDVALIDITY; those of another UIDVALIDITY are
+-- dropped. A set that is not there yet is opened with the greatest UIDVALIDITY.
+local function fold_sets(ix, lists)
+  local top = {}
+  for name in pairs(lists) do
+    local box, validity = string.sub(name, 2, 5), struct.unpack('>I4', name, 6)
+    top[box] = math.max(top[box] or 0, validity)
   end
-end
-
--- follows says whether b has the UID behind that of a, in the same set.
-local function follows(a, b)
-  return b and a.set == b.set and a.uid + 1 == b.uid
-end
-
--- fold_sets puts IMAP entries into their sets; those of another UIDVALIDITY are dropped. A set that is
--- not there yet is opened with the greatest UIDVALIDITY.
-local function fold_sets(ix, list)
-  local top, changed = {}, {}
-  for _, e in ipairs(list) do top[e.box] = math.max(top[e.box] or 0, e.validity) end
   for box, validity in pairs(top) do
     if not read(ix, 'c' .. box) then begin_set(ix, 'c' .. box, validity) end
   end
-  table.sort(list, function(a, b)
-    if a.set == b.set then return a.uid < b.uid end
-    return a.set < b.set
-  end)
-  local from = 1
-  while from <= #list do
-    local e, to = list[from], from -- up to what follows without a gap
-    while follows(list[to], list[to + 1]) do to = to + 1 end
-    if set(ix, 'c' .. e.box, e.validity) then
-      local field = e.color .. e.box
-      local s, p = set(ix, field, e.validity)
+  for name, uids in pairs(lists) do
+    local field, validity = string.sub(name, 1, 5), struct.unpack('>I4', name, 6)
+    if set(ix, 'c' .. string.sub(name, 2, 5), validity) then
+      local s, p = set(ix, field, validity)
       if not s then
-        s = string.format('%.0f;', e.validity)
+        s = string.format('%.0f;', validity)
         p = #s + 1
       end
-      ix.read[field] = insert(s, p, e.uid, list[to].uid)
-      changed[field] = true
+      table.sort(uids)
+      local from = 1
+      for to, uid in ipairs(uids) do -- up to what follows without a gap
+        if uids[to + 1] ~= uid + 1 then
+          s = insert(s, p, uids[from], uid)
+          from = to + 1
+        end
+      end
+      ix.read[field] = s
+      redis.call('HSET', ix.sets, field, s)
     end
-    from = to + 1
   end
-  for field in pairs(changed) do redis.call('HSET', ix.sets, field, ix.read[field]) end
 end
 
--- fold moves the whole tail into buckets and sets; the tail is gone in the same script.
+-- fold moves the whole tail, and what was put, into buckets and sets; the tail is gone in the same script.
 local function fold(ix)
   local t = redis.call('HGETALL', ix.tail)
-  local add, list = {}, {}
-  for i = 1, #t, 2 do
-    local raw, v = t[i], t[i + 1]
+  for i = 1, #t, 2 do fresh[t[i]] = fresh[t[i]] or t[i + 1] end
+  local add, lists = {}, {}
+  for raw, v in pairs(fresh) do
     if #raw == 7 then
       if ix.n == 0 then ix.n = 1 end
       local b = bucket(raw, ix.n)
@@ -199,14 +198,15 @@ local function fold(ix)
       ix.entries = ix.entries + 1
       if color(v) == 's' then ix.skipped = ix.skipped + 1 end
     else
-      local validity, uid = struct.unpack('>I4I4', raw, 5)
-      list[#list + 1] = {box = string.sub(raw, 1, 4), validity = validity, uid = uid, color = color(v), set = color(v) .. string.sub(raw, 1, 8)}
+      local name = color(v) .. string.sub(raw, 1, 8)
+      local uids = lists[name] or {}
+      lists[name], uids[#uids + 1] = uids, struct.unpack('>I4', raw, 9)
     end
   end
   for b, s in pairs(add) do
     redis.call('HSET', ix.index, b, (redis.call('HGET', ix.index, b) or '') .. s)
   end
-  fold_sets(ix, list)
+  fold_sets(ix, lists)
   redis.call('DEL', ix.tail)
   while ix.entries > ix.n * LOAD do split(ix) end
   save(ix)
@@ -226,18 +226,22 @@ end
 -- put writes a key, with the next flush; where is what lookup said of it.
 local function put(ix, raw, v, where)
   if where == 'bucket' then return recolor(ix, raw, v) end
-  if where ~= 'tail' then
-    filled = filled or redis.call('HLEN', ix.tail)
-    if filled >= TAIL then
-      flush(ix)
-      fold(ix)
-      filled = 0
-    end
-    filled = filled + 1
-  end
   fresh[raw] = v
   puts[#puts + 1] = raw
   puts[#puts + 1] = v
+end
+
+-- flush brings what was put to the tail; past it where that would get too long, or where it is much at once. A script that
+-- puts ends with it.
+local function flush(ix)
+  local n = #puts / 2
+  if n == 0 then return end
+  if n >= MANY or redis.call('HLEN', ix.tail) + n > TAIL then
+    fold(ix)
+  else
+    redis.call('HSET', ix.tail, unpack(puts))
+  end
+  fresh, puts = {}, {}
 end
 
 -- drop removes a POP3 or content key. A UID that is gone never comes back (RFC 9051 §2.3.1.1), so an

@@ -9,8 +9,7 @@ local function parse(m)
 end
 
 local function format(m)
-  return string.format('%s %s %s %d %d %s %d\n', m.epoch, m.size, m.listed, m.attempts, m.takes, m.by, m.till)
-    .. m.blob
+  return m.epoch .. ' ' .. m.size .. ' ' .. m.listed .. ' ' .. m.attempts .. ' ' .. m.takes .. ' ' .. m.by .. ' ' .. m.till .. '\n' .. m.blob
 end
 
 -- other says that a mark is for another message than the one with that LIST size: the unique-id was used again.
@@ -44,13 +43,11 @@ end
 -- begin returns the mark of a message under an epoch: what the old mark, or the mark that ended in a state,
 -- says of this message is kept, in no case what is said of another one.
 local function begin(epoch, size, listed, old, kind, ended)
-  local m = {epoch = epoch, size = size, listed = listed, attempts = 0, takes = 0, blob = ''}
-  if old then
-    if old.epoch == epoch and not other(old, listed) then
-      m.attempts, m.takes, m.blob = old.attempts, old.takes, old.blob
-    end
-  elseif (kind == 'd' or kind == 'p') and not other(ended, listed) then
-    m.blob = ended.blob
+  if old and old.epoch == epoch and not other(old, listed) then
+    old.size, old.listed = size, listed
+    return old
   end
+  local m = {epoch = epoch, size = size, listed = listed, attempts = 0, takes = 0, blob = ''}
+  if not old and (kind == 'd' or kind == 'p') and not other(ended, listed) then m.blob = ended.blob end
   return m
 end

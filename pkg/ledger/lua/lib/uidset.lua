@@ -8,7 +8,7 @@ local function range(s, p)
   return lo, tonumber(hi) or lo, past - 1
 end
 
--- locate returns where the last range with lo <= uid starts, or nil. s starts with a range at p.
+-- locate returns where the last range with lo <= uid starts, and what range says of it, or nil. s starts with a range at p.
 local function locate(s, p, uid)
   local low, high = p, #s + 1
   while high - low > 24 do
@@ -21,20 +21,18 @@ local function locate(s, p, uid)
       high = comma
     end
   end
-  local found
+  local at, l, h, past
   while low <= #s do
-    local lo, _, last = range(s, low)
+    local lo, hi, last = range(s, low)
     if not lo or lo > uid then break end
-    found, low = low, last + 2
+    at, l, h, past, low = low, lo, hi, last, last + 2
   end
-  return found
+  return at, l, h, past
 end
 
 local function contains(s, p, uid)
-  local at = locate(s, p, uid)
-  if not at then return false end
-  local _, hi = range(s, at)
-  return uid <= hi
+  local at, _, hi = locate(s, p, uid)
+  return at and uid <= hi
 end
 
 local function text(lo, hi)
@@ -44,10 +42,9 @@ end
 
 -- insert returns s with the UIDs from lo to hi in it.
 local function insert(s, p, lo, hi)
-  local at = locate(s, p, lo)
+  local at, l, h, last = locate(s, p, lo)
   local before, after = string.sub(s, 1, p - 1), p
   if at then
-    local l, h, last = range(s, at)
     if hi <= h then return s end
     if lo <= h + 1 then
       before, lo = string.sub(s, 1, at - 1), l
@@ -56,7 +53,7 @@ local function insert(s, p, lo, hi)
     end
     after = last + 2
   end
-  local l, h, last = range(s, after)
+  l, h, last = range(s, after)
   while l and l <= hi + 1 do
     hi, after = math.max(hi, h), last + 2
     l, h, last = range(s, after)
