@@ -46,6 +46,9 @@ func ParseTarget(field, s string) (Target, error) {
 
 // String returns what ParseTarget reads.
 func (t Target) String() string {
+	if t.Mailbox == nil {
+		return t.Address
+	}
 	return strings.Join(append([]string{t.Address}, t.Mailbox...), "/")
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 
-	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 )
 
@@ -14,13 +13,13 @@ const maxReceived = 100
 // Loop returns why a message goes in circles, or nil: it was collected for this account before, as its trace says, or it
 // has more than 100 Received fields (RFC 5321 §6.3). What a destination gave back is not given to it again. A message that
 // was retried by hand goes on in spite of its trace, with one more: if it comes back, it is collected anew, and stopped.
-func Loop(a account.Account, header []byte, retried bool) error {
+func Loop(uid string, header []byte, retried bool) error {
 	received := 0
 	for name, value := range eachField(header) {
 		switch {
 		case bytes.EqualFold(name, []byte("Received")):
 			received++
-		case !retried && bytes.EqualFold(name, []byte("X-Mailferry")) && ours(unfold(value), a.UID):
+		case !retried && bytes.EqualFold(name, []byte("X-Mailferry")) && ours(unfold(value), uid):
 			return fault.Errorf(fault.Policy, "loop", "the message was collected for this account before and came back to its remote mailbox: "+
 				"forward to another address or mailbox (account edit --forward-to), or end the forwarding there that leads back; then retry the dead letter")
 		}

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mailferry/mailferry/pkg/account"
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/route"
 )
@@ -27,7 +26,7 @@ func TestLoop(t *testing.T) {
 		"retried too often":    {trace + strings.Repeat(hop, 100) + "\r\n", true, true}, // the trace has one
 		"a header that is not": {"\x00\xff", false, false},
 	} {
-		err := route.Loop(account.Account{UID: "abc"}, []byte(c.header), c.retried)
+		err := route.Loop("abc", []byte(c.header), c.retried)
 		if (err != nil) != c.loop || err != nil && fault.KindOf(err) != fault.Policy {
 			t.Errorf("%s: %v", name, err)
 		}

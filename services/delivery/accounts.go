@@ -20,7 +20,7 @@ import (
 type accounts struct {
 	dir *directory.Directory
 	mu  sync.Mutex
-	acc map[string]kept[account.Account]
+	acc map[string]kept[*account.Account]
 	set map[string]kept[string] // of domains and settings
 	ten map[string]kept[route.Tenant]
 
@@ -39,16 +39,17 @@ const (
 
 func newAccounts(dir *directory.Directory) *accounts {
 	return &accounts{
-		dir: dir, acc: map[string]kept[account.Account]{}, set: map[string]kept[string]{},
+		dir: dir, acc: map[string]kept[*account.Account]{}, set: map[string]kept[string]{},
 		ten: map[string]kept[route.Tenant]{}, sites: map[string]kept[site]{},
 	}
 }
 
 // get returns the account of a message at the revision it was fetched with or newer.
-func (a *accounts) get(ctx context.Context, m *transit.Message) (account.Account, error) {
-	return cached(a, a.acc, m.GetAccountUid(), func(acc account.Account) bool { return acc.Revision >= m.GetRevision() },
-		func() (account.Account, error) {
-			return a.dir.AccountAt(ctx, m.GetDomain(), m.GetName(), m.GetAccountUid(), m.GetRevision())
+func (a *accounts) get(ctx context.Context, m *transit.Message) (*account.Account, error) {
+	return cached(a, a.acc, m.GetAccountUid(), func(acc *account.Account) bool { return acc.Revision >= m.GetRevision() },
+		func() (*account.Account, error) {
+			acc, err := a.dir.AccountAt(ctx, m.GetDomain(), m.GetName(), m.GetAccountUid(), m.GetRevision())
+			return &acc, err
 		})
 }
 
@@ -76,20 +77,20 @@ func (d *Delivery) forgetGone(ctx context.Context, p *transit.Parcel) {
 }
 
 // destination returns where mail for a target goes.
-func (a *accounts) destination(ctx context.Context, acc account.Account, t account.Target) (string, error) {
-	key := acc.Domain + " " + t.Domain()
+func (a *accounts) destination(ctx context.Context, domain string, t account.Target) (string, error) {
+	key := domain + " " + t.Domain()
 	if t.Mailbox != nil {
 		key += "/"
 	}
 	return cached(a, a.set, key, func(string) bool { return true }, func() (string, error) {
-		return a.dir.DestinationFor(ctx, acc.Domain, t)
+		return a.dir.DestinationFor(ctx, domain, t)
 	})
 }
 
 // tenant returns what an account's domain says of its mail.
-func (a *accounts) tenant(ctx context.Context, acc account.Account) (route.Tenant, error) {
-	return cached(a, a.ten, acc.Domain, func(route.Tenant) bool { return true }, func() (route.Tenant, error) {
-		d, err := a.dir.DomainOrDefault(ctx, acc.Domain)
+func (a *accounts) tenant(ctx context.Context, domain string) (route.Tenant, error) {
+	return cached(a, a.ten, domain, func(route.Tenant) bool { return true }, func() (route.Tenant, error) {
+		d, err := a.dir.DomainOrDefault(ctx, domain)
 		return route.Tenant{Local: d.LocalDomains, Aliases: d.AliasDomains, Rules: d.Rules, Postmaster: d.Postmaster,
 			ReceivedBy: d.ReceivedBy, ClientAddress: d.ClientAddress}, err
 	})

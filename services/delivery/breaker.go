@@ -24,7 +24,7 @@ type breaker struct {
 	mu          sync.Mutex
 	inside      int
 	moved       time.Time     // when one came in while nobody was inside, or one went out
-	turn        chan struct{} // closed when somebody goes out
+	turn        chan struct{} // closed when somebody goes out; nil while nobody waits
 	failures    int           // in a row
 	pause       time.Duration
 	until       time.Time
@@ -36,7 +36,6 @@ type breaker struct {
 func newBreaker(cfg Config) *breaker {
 	return &breaker{
 		share: max(1, cfg.Handlers/2), min: cfg.RetryMin, max: cfg.RetryMax, stall: min(2*time.Second, cfg.Lease/4),
-		turn: make(chan struct{}),
 	}
 }
 
@@ -111,6 +110,9 @@ func (g *breaker) ask(now time.Time) (turn <-chan struct{}, err error) {
 	case g.failures >= opens:
 		g.trying = true
 	case g.inside >= g.share && now.Sub(g.moved) < g.stall:
+		if g.turn == nil {
+			g.turn = make(chan struct{})
+		}
 		return g.turn, nil
 	case g.inside >= g.share:
 		return nil, g.blocked(g.min, nil)
@@ -128,8 +130,10 @@ func (g *breaker) leave(now time.Time, err error) {
 	defer g.mu.Unlock()
 	g.inside--
 	g.moved = now
-	close(g.turn)
-	g.turn = make(chan struct{})
+	if g.turn != nil {
+		close(g.turn)
+		g.turn = nil
+	}
 	switch {
 	case err == nil:
 		g.failures, g.pause, g.trying, g.lastFailure = 0, 0, false, nil

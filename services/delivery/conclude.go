@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ func (h *handover) note(ctx context.Context, leg route.Leg, replies []local.Repl
 	for _, r := range replies {
 		switch name := leg.Name(r.Recipient); {
 		case r.Accepted():
-			h.served[name], news = true, true
+			h.served, news = append(h.served, name), true
 		case r.Temporary(), r.Kind() == fault.DestinationQuota:
 			h.soft = r.Fault()
 		default:
@@ -43,11 +42,11 @@ func (h *handover) note(ctx context.Context, leg route.Leg, replies []local.Repl
 		// lose the message.
 		h.route.Uncertain = true
 		h.d.metrics.uncertain.Inc()
-		h.log.Warn("the destination's answer was lost; the message is handed over again", zap.Error(err))
+		h.log().Warn("the destination's answer was lost; the message is handed over again", zap.Error(err))
 		h.soft = err
 	case fault.KindOf(err) == fault.DestinationRejected: // hung up after a refusal for good
 		for _, to := range leg.To {
-			if name := leg.Name(to); !h.served[name] {
+			if name := leg.Name(to); !slices.Contains(h.served, name) {
 				h.refuse(err, name)
 				news = true
 			}
@@ -58,7 +57,7 @@ func (h *handover) note(ctx context.Context, leg route.Leg, replies []local.Repl
 		h.soft = fault.Errorf(fault.DestinationTemporary, "deliver", "the destination did not answer for each recipient")
 	}
 	for _, to := range leg.To {
-		h.tried[leg.Name(to)] = true
+		h.tried = append(h.tried, leg.Name(to))
 	}
 	if news && !h.complete() {
 		h.record(ctx)
@@ -82,7 +81,7 @@ func (h *handover) refuse(err error, name string) {
 func (h *handover) complete() bool {
 	for _, leg := range h.route.Legs {
 		for _, to := range leg.To {
-			if !h.served[leg.Name(to)] {
+			if !slices.Contains(h.served, leg.Name(to)) {
 				return false
 			}
 		}
@@ -96,7 +95,7 @@ func (h *handover) settle(ctx context.Context, err error) {
 		h.bodyGone(ctx, err)
 		return
 	}
-	h.log.Warn("the lease was lost before the message was complete; another has it", zap.Error(err))
+	h.log().Warn("the lease was lost before the message was complete; another has it", zap.Error(err))
 	h.nak(ctx, h.d.cfg.RetryMin)
 }
 
@@ -111,7 +110,7 @@ func (h *handover) conclude(ctx context.Context) {
 		h.later(ctx, h.soft)
 		return
 	case h.route.Discarded != "":
-		h.log.Info("discarded by a rule", zap.String("rule", h.route.Discarded))
+		h.log().Info("discarded by a rule", zap.String("rule", h.route.Discarded))
 	case len(h.route.Refused) == 0:
 	case !h.route.Covered():
 		if h.hard == nil { // an earlier attempt was told
@@ -121,7 +120,7 @@ func (h *handover) conclude(ctx context.Context) {
 		return
 	default:
 		h.d.metrics.outcome("fallback")
-		h.log.Info("delivered to the fallback", zap.Strings("refused", h.route.Refused), zap.String("to", h.route.Fell), zap.String("reason", h.route.Reason))
+		h.log().Info("delivered to the fallback", zap.Strings("refused", h.route.Refused), zap.String("to", h.route.Fell), zap.String("reason", h.route.Reason))
 	}
 	h.commit(ctx)
 }
@@ -137,7 +136,7 @@ func (h *handover) commit(ctx context.Context) {
 		}
 		written, err := record(ctx, h.lease)
 		if err == nil && !written {
-			h.log.Warn("accepted, but the index it belongs to is no more: a copy may follow")
+			h.log().Warn("accepted, but the index it belongs to is no more: a copy may follow")
 			h.d.metrics.unrecorded.Inc()
 		}
 		return err
@@ -148,7 +147,9 @@ func (h *handover) commit(ctx context.Context) {
 	h.d.receipts.send(h.p.GetAccountUid(), transit.Receipt{Key: h.p.GetKey(), Fate: h.fate()})
 	killpoint.Reach("delivery.receipt")
 	h.ack(ctx)
-	h.log.Debug("delivered", zap.String("by", h.fate()), zap.Int64("size", h.p.GetSize()))
+	if h.d.Log.Core().Enabled(zap.DebugLevel) {
+		h.log().Debug("delivered", zap.String("by", h.fate()), zap.Int64("size", h.p.GetSize()))
+	}
 }
 
 // record keeps who has it and who refused it, so that a later attempt serves only the rest.
@@ -157,10 +158,10 @@ func (h *handover) record(ctx context.Context) { h.keep(ctx, h.route) }
 func (h *handover) keep(ctx context.Context, r route.Route) {
 	kept, err := json.Marshal(r)
 	if err != nil {
-		h.log.Error("route", zap.Error(err))
+		h.log().Error("route", zap.Error(err))
 	}
 	h.insist(ctx, "record", func(ctx context.Context) error {
-		return h.d.Ledger.Record(ctx, h.lease, kept, slices.Sorted(maps.Keys(h.served)))
+		return h.d.Ledger.Record(ctx, h.lease, kept, h.served)
 	})
 	h.kept = true
 	killpoint.Reach("delivery.recorded")
@@ -176,7 +177,7 @@ func (h *handover) insist(ctx context.Context, what string, do func(context.Cont
 		if err == nil || errors.Is(err, ledger.ErrLeaseLost) {
 			return
 		}
-		h.log.Warn("the ledger does not answer; trying again", zap.String("step", what), zap.Error(err))
+		h.log().Warn("the ledger does not answer; trying again", zap.String("step", what), zap.Error(err))
 		time.Sleep(pause)
 	}
 }
@@ -195,11 +196,11 @@ func (h *handover) reject(ctx context.Context, err error) {
 			anew, _ = json.Marshal(route.Route{Uncertain: true})
 		}
 		h.insist(ctx, "record", func(ctx context.Context) error {
-			return h.d.Ledger.Record(ctx, h.lease, anew, slices.Sorted(maps.Keys(h.served)))
+			return h.d.Ledger.Record(ctx, h.lease, anew, h.served)
 		})
 	}
 	if perr := h.d.Ledger.Park(ctx, h.lease); perr != nil {
-		h.log.Warn("park", zap.Error(perr))
+		h.log().Warn("park", zap.Error(perr))
 		h.nak(ctx, h.d.cfg.RetryMin)
 		return
 	}
@@ -218,20 +219,20 @@ func (d *Delivery) backoff(p *transit.Parcel) time.Duration {
 
 func (h *handover) ack(ctx context.Context) {
 	if err := h.p.AckAsync(ctx); err != nil {
-		h.log.Debug("ack", zap.Error(err)) // it comes again and is seen as a repeat
+		h.log().Debug("ack", zap.Error(err)) // it comes again and is seen as a repeat
 	}
 	killpoint.Reach("delivery.acked")
 }
 
 func (h *handover) nak(ctx context.Context, wait time.Duration) {
 	if err := h.p.Nak(ctx, wait); err != nil {
-		h.log.Debug("nak", zap.Error(err)) // it comes again after AckWait
+		h.log().Debug("nak", zap.Error(err)) // it comes again after AckWait
 	}
 }
 
 func (h *handover) returnLease(ctx context.Context) {
 	if err := h.d.Ledger.Return(ctx, h.lease); err != nil {
-		h.log.Debug("return", zap.Error(err)) // the lease ends by itself
+		h.log().Debug("return", zap.Error(err)) // the lease ends by itself
 	}
 }
 
@@ -246,11 +247,11 @@ func (h *handover) bury(ctx context.Context, err error) bool {
 		letter.History = append(letter.History, &mailferryv1.FailedAttempt{At: timestamppb.New(f.At), Kind: f.Kind, Message: f.Reason})
 	}
 	if err := h.d.Transit.Bury(ctx, letter); err != nil {
-		h.log.Warn("a message is not buried and comes back", zap.Error(err))
+		h.log().Warn("a message is not buried and comes back", zap.Error(err))
 		h.nak(ctx, h.d.cfg.RetryMin)
 		return false
 	}
-	h.log.Error("dead letter", zap.Error(err), zap.Strings("recipients", h.route.Refused))
+	h.log().Error("dead letter", zap.Error(err), zap.Strings("recipients", h.route.Refused))
 	h.d.forgetGone(ctx, h.p)
 	if h.lease == nil {
 		_ = h.p.Term(ctx, fmt.Sprintf("poison: %s", fault.KindOf(err)))

@@ -41,7 +41,7 @@ func (h *handover) single(ctx context.Context) bool {
 	is, wait, err := h.d.Ledger.Claim(ctx, h.lease, digest, acc.DedupeWindow)
 	switch {
 	case err != nil:
-		h.log.Warn("claim", zap.Error(err))
+		h.log().Warn("claim", zap.Error(err))
 		h.returnLease(ctx)
 		h.nak(ctx, h.d.cfg.RetryMin)
 		return false
@@ -51,7 +51,7 @@ func (h *handover) single(ctx context.Context) bool {
 		return false
 	case is == ledger.Double, is == ledger.Accepted: // by whoever died before the commit
 		h.claim.double = is == ledger.Double
-		h.log.Info("accepted before", zap.Bool("double", h.claim.double))
+		h.log().Info("accepted before", zap.Bool("double", h.claim.double))
 		h.commit(context.WithoutCancel(ctx))
 		return false
 	}

@@ -37,16 +37,16 @@ import (
 type handover struct {
 	d     *Delivery
 	p     *transit.Parcel
-	log   *zap.Logger
 	lease *ledger.Lease
 	taken ledger.Taken
 	route route.Route
 
-	served map[string]bool // names of recipients that have it
-	tried  map[string]bool // and of those that are done with in this attempt
-	kept   bool            // the mark keeps the route
-	soft   error           // why some may get it later
-	hard   error           // why some never will
+	acc    *account.Account // once it was asked for; it must not be changed
+	served []string         // names of recipients that have it
+	tried  []string         // and of those that are done with in this attempt
+	kept   bool             // the mark keeps the route
+	soft   error            // why some may get it later
+	hard   error            // why some never will
 	claim  claim
 }
 
@@ -56,8 +56,7 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 		return
 	}
 	p.Keep(context.WithoutCancel(ctx)) // until it is settled
-	h := &handover{d: d, p: p, log: d.Log.WithLazy(
-		zap.String("account", p.GetDomain()+"/"+p.GetName()), zap.String("key", p.GetKey()), zap.String("run", p.GetRunId()))}
+	h := &handover{d: d, p: p}
 	killpoint.Reach("delivery.pulled")
 	if p.Err != nil {
 		h.bury(ctx, fault.New(fault.Internal, "message in transit", p.Err))
@@ -65,7 +64,7 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			h.log.Error("a hand-over panicked", zap.String("type", fmt.Sprintf("%T", v)), zap.Stack("stack"))
+			h.log().Error("a hand-over panicked", zap.String("type", fmt.Sprintf("%T", v)), zap.Stack("stack"))
 			h.nak(ctx, d.cfg.RetryMin) // the lease is left: it counts as a crash, and too many make it poison
 		}
 	}()
@@ -99,6 +98,10 @@ func (d *Delivery) handle(ctx context.Context, p *transit.Parcel) {
 	h.conclude(context.WithoutCancel(ctx)) // 5
 }
 
+func (h *handover) log() *zap.Logger {
+	return h.d.Log.With(zap.String("account", h.p.GetDomain()+"/"+h.p.GetName()), zap.String("key", h.p.GetKey()), zap.String("run", h.p.GetRunId()))
+}
+
 // take is step 1; it answers whether the message is ours to hand over.
 func (h *handover) take(ctx context.Context, slot ledger.Slot) bool {
 	p := h.p
@@ -107,7 +110,7 @@ func (h *handover) take(ctx context.Context, slot ledger.Slot) bool {
 		Size: p.GetSize(), Listed: p.GetListedSize(), Identity: p.GetIdentity(), Holder: h.d.holder,
 	})
 	if err != nil {
-		h.log.Warn("take", zap.Error(err))
+		h.log().Warn("take", zap.Error(err))
 		h.nak(ctx, h.d.cfg.RetryMin)
 		return false
 	}
@@ -139,18 +142,13 @@ func (h *handover) take(ctx context.Context, slot ledger.Slot) bool {
 
 // decide is step 2.
 func (h *handover) decide(ctx context.Context) error {
-	h.served, h.tried = map[string]bool{}, map[string]bool{}
-	for _, s := range h.taken.Served {
-		h.served[s], h.tried[s] = true, true
-	}
+	h.served, h.tried = h.taken.Served, slices.Clone(h.taken.Served)
 	if len(h.taken.Route) > 0 { // an earlier attempt's
 		h.kept = true
 		if err := json.Unmarshal(h.taken.Route, &h.route); err != nil {
 			return fault.New(fault.Internal, "route in the mark", err)
 		}
-		for _, name := range h.route.Refused {
-			h.tried[name] = true
-		}
+		h.tried = append(h.tried, h.route.Refused...)
 		if !h.route.Undecided() {
 			return nil
 		}
@@ -166,37 +164,46 @@ func (h *handover) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tenant, err := h.d.accounts.tenant(ctx, acc)
+	tenant, err := h.d.accounts.tenant(ctx, acc.Domain)
 	if err != nil {
 		return err
 	}
 	if h.p.GetNotice() { // of us to the owner: nothing that was said of their mail is about it
-		acc.Recipients, acc.Rules, tenant.Rules = account.Recipients{}, nil, nil
+		plain := *acc
+		acc, plain.Recipients, plain.Rules, tenant.Rules = &plain, account.Recipients{}, nil, nil
 	}
 	header, err := h.p.Head(ctx, maxHeader)
 	if err != nil {
 		return err
 	}
-	if err := route.Loop(acc, header, past.Retried); err != nil && !h.p.GetNotice() {
+	if err := route.Loop(acc.UID, header, past.Retried); err != nil && !h.p.GetNotice() {
 		return err
 	}
 	m := route.Message{Header: header, Size: h.p.GetSize(), Mailbox: h.p.GetMailbox(), Collected: h.p.GetFetchedAt().AsTime()}
-	h.route, err = route.Decide(acc, m, tenant, h.where(ctx, acc), nil)
+	h.route, err = route.Decide(*acc, m, tenant, h.where(ctx, acc.Domain), nil)
 	h.route.Failures, h.route.Failed, h.route.Uncertain, h.route.Retried = past.Failures, past.Failed, past.Uncertain, past.Retried
 	return err
 }
 
-func (h *handover) account(ctx context.Context) (account.Account, error) {
-	acc, err := h.d.accounts.get(ctx, h.p.Message)
-	if errors.Is(err, directory.ErrNotFound) {
-		err = errAccountGone
+// account returns the account of the message, the same as long as the attempt lasts.
+func (h *handover) account(ctx context.Context) (*account.Account, error) {
+	if h.acc != nil {
+		return h.acc, nil
 	}
-	return acc, err
+	acc, err := h.d.accounts.get(ctx, h.p.Message)
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		return nil, errAccountGone
+	case err != nil:
+		return nil, err
+	}
+	h.acc = acc
+	return acc, nil
 }
 
 // where looks up the destinations of targets.
-func (h *handover) where(ctx context.Context, acc account.Account) route.Where {
-	return func(t account.Target) (string, error) { return h.d.accounts.destination(ctx, acc, t) }
+func (h *handover) where(ctx context.Context, domain string) route.Where {
+	return func(t account.Target) (string, error) { return h.d.accounts.destination(ctx, domain, t) }
 }
 
 // next returns the leg that is handed over next, with the recipients that are left; false if there is none, also
@@ -207,7 +214,7 @@ func (h *handover) next(ctx context.Context) (route.Leg, bool) {
 			to := leg.To
 			leg.To = nil
 			for _, rcpt := range to {
-				if !h.tried[leg.Name(rcpt)] {
+				if !slices.Contains(h.tried, leg.Name(rcpt)) {
 					leg.To = append(leg.To, rcpt)
 				}
 			}
@@ -229,7 +236,7 @@ func (h *handover) fall(ctx context.Context) bool {
 	}
 	acc, err := h.account(ctx)
 	if err == nil {
-		err = h.route.Fall(h.where(ctx, acc))
+		err = h.route.Fall(h.where(ctx, acc.Domain))
 	}
 	if err != nil {
 		h.soft = err
@@ -329,14 +336,17 @@ func (h *handover) spare(ctx context.Context) error {
 
 func (h *handover) trace(ctx context.Context) []byte {
 	p := h.p
-	acc, _ := h.account(ctx) // one that cannot be read skips nothing
+	var skip account.Account // one that cannot be read skips nothing
+	if acc, err := h.account(ctx); err == nil {
+		skip = *acc
+	}
 	var client route.Client
 	if by := h.route.ClientBy; by == account.ClientHeader || by == account.ClientAuto {
 		client = h.route.Client
 	}
 	return route.Trace(route.TraceInfo{
 		Client:      client,
-		SkipFilters: acc.SkipFilters, SkipAntispam: acc.SkipAntispam,
+		SkipFilters: skip.SkipFilters, SkipAntispam: skip.SkipAntispam,
 		AccountUID: p.GetAccountUid(), Key: p.GetKey(), RunID: p.GetRunId(), RemoteHost: p.GetRemoteHost(),
 		Protocol: p.GetProtocol(), At: p.GetFetchedAt().AsTime(), By: h.d.cfg.Name,
 		Tier: h.route.Tier, Field: h.route.Field,
@@ -360,7 +370,7 @@ func (h *handover) giveUpFor(ctx context.Context, err error) {
 	case fault.KindOf(err) == fault.DestinationTemporary: // there is none
 		h.later(context.WithoutCancel(ctx), err)
 	default:
-		h.log.Warn("no route", zap.Error(err))
+		h.log().Warn("no route", zap.Error(err))
 		h.returnLease(ctx)
 		h.nak(ctx, h.d.backoff(h.p))
 	}
@@ -369,7 +379,7 @@ func (h *handover) giveUpFor(ctx context.Context, err error) {
 // bodyGone drops a message whose body is not there any more: without a mark that TRANSIT stands behind, the
 // next run fetches it again.
 func (h *handover) bodyGone(ctx context.Context, err error) {
-	h.log.Warn("the body of a message is gone; the next run fetches it again", zap.Error(err))
+	h.log().Warn("the body of a message is gone; the next run fetches it again", zap.Error(err))
 	h.d.metrics.outcome("body-gone")
 	h.returnLease(ctx)
 	h.ack(ctx)

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,7 +55,7 @@ func (h *handover) later(ctx context.Context, err error) {
 	wait := h.d.backoff(h.p)
 	if tried {
 		h.d.metrics.outcome("temporary")
-		h.log.Warn("not delivered yet", zap.Error(err), zap.String("kind", fault.KindOf(err).String()), zap.Duration("retry_in", wait))
+		h.log().Warn("not delivered yet", zap.Error(err), zap.String("kind", fault.KindOf(err).String()), zap.Duration("retry_in", wait))
 	} else {
 		h.d.metrics.outcome("blocked")
 		wait = shut.by.back(time.Now(), max(wait, shut.wait))
@@ -76,7 +77,7 @@ func (h *handover) remember(ctx context.Context) {
 
 func (h *handover) defers(ctx context.Context, err error) {
 	h.d.metrics.outcome("deferred")
-	h.log.Warn("the remote server keeps the message for now", zap.Error(err))
+	h.log().Warn("the remote server keeps the message for now", zap.Error(err))
 	if derr := h.d.Ledger.Defer(ctx, h.lease, h.d.cfg.DeferFor); derr != nil {
 		h.nak(ctx, h.d.backoff(h.p))
 		return
@@ -105,7 +106,7 @@ func (h *handover) block(ctx context.Context, shut *errBlocked, err error) {
 func (h *handover) pause(ctx context.Context, err error, d time.Duration) {
 	p := ledger.Pause{Kind: fault.KindOf(err), Reason: strings.TrimPrefix(err.Error(), "deliver: "), Revision: h.p.GetRevision()}
 	if err := h.d.Ledger.Pause(ctx, h.lease, p, d); err != nil {
-		h.log.Debug("pause", zap.Error(err))
+		h.log().Debug("pause", zap.Error(err))
 	}
 }
 
@@ -123,7 +124,7 @@ func (h *handover) expired(now time.Time) bool {
 	before := len(h.route.Refused)
 	for _, leg := range h.route.Legs {
 		for _, to := range leg.To {
-			if name := leg.Name(to); !h.served[name] && h.tried[name] {
+			if name := leg.Name(to); !slices.Contains(h.served, name) && slices.Contains(h.tried, name) {
 				h.refuse(err, name)
 			}
 		}

@@ -156,7 +156,7 @@ func (d *Delivery) mail(ctx context.Context, acc account.Account, to string, c *
 	if err != nil {
 		return fault.New(fault.Policy, "notice", err)
 	}
-	name, err := d.accounts.destination(ctx, acc, target)
+	name, err := d.accounts.destination(ctx, acc.Domain, target)
 	if err != nil {
 		return err
 	}
