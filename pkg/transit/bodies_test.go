@@ -43,11 +43,16 @@ func TestDamagedBodyIsNoEnd(t *testing.T) {
 		if err := read(); err != nil {
 			t.Fatal(err)
 		}
-		p.Digest[3] ^= 1
+		told := p.Digest // or, of a sealed inline body, its first octets
+		if len(told) == 0 {
+			told = p.GetInline()
+		}
+		told[3] ^= 1
+		p.opened = false
 		if err := read(); !errors.Is(err, ErrBodyDamaged) {
 			t.Fatalf("another digest: %v", err)
 		}
-		p.Digest[3] ^= 1
+		told[3] ^= 1
 		p.Size--
 		if err := read(); !errors.Is(err, ErrBodyDamaged) {
 			t.Fatalf("smaller: %v", err)

@@ -2,8 +2,10 @@ package transit
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 
@@ -65,9 +67,11 @@ func (t *Transit) lighten(ctx context.Context, letter *mailferryv1.DeadLetter) (
 		if err != nil {
 			return nil, err
 		}
-		if err := t.putBody(ctx, m, body); err != nil {
+		h := sha256.New()
+		if err := t.putBody(ctx, m, io.TeeReader(body, h)); err != nil {
 			return nil, err
 		}
+		m.Digest = h.Sum(nil)
 	}
 	return proto.Marshal(letter)
 }

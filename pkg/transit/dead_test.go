@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -189,6 +190,20 @@ func TestBuryRefusesAndLightens(t *testing.T) {
 	e, err := h.GetDead(h.ctx, "acc/p1")
 	if err != nil || e.GetLetter().GetMessage().GetObject() == "" || e.GetLetter().GetMessage().GetSize() != int64(len(body)) {
 		t.Fatal(err)
+	}
+	h.mustPut(message("acc", "p2"), body)
+	letter.Message = h.next(h.intake(0)).Message // sealed, without a digest
+	h.bury(letter)
+	if e, err = h.GetDead(h.ctx, "acc/p2"); err != nil || e.GetLetter().GetMessage().GetObject() == "" {
+		t.Fatal(err)
+	}
+	r, err := h.OpenBody(h.ctx, e.GetLetter().GetMessage())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, body) {
+		t.Fatal("another body", err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"hash"
 	"io"
 	"sync"
 	"time"
@@ -46,8 +45,8 @@ func (t *Transit) Publisher(window int) *Publisher {
 	return &Publisher{t: t, w: t.newWindow(t.transit, window, windowBytes)}
 }
 
-// Put reads body to its end and publishes m with it. It fills size and digest of m, and the name of
-// the object where the body went to the object store; an inline body is not left in m. It waits while
+// Put reads body to its end and publishes m with it. It fills size and digest of m, the latter
+// where no seal says as much, and the name of the object where the body went to the object store; an inline body is not left in m. It waits while
 // the window is full.
 //
 // If Put returns nil, done is called exactly once, from the goroutine of the publisher, with nil,
@@ -60,23 +59,23 @@ func (p *Publisher) Put(ctx context.Context, m *Message, body io.Reader, done fu
 		return err
 	}
 	m.Content, m.Size, m.Digest, m.BodyKey = nil, 0, nil, nil
-	h := sha256.New()
-	buf, whole, err := p.readInline(ctx, m, body, h)
+	buf, whole, err := p.readInline(ctx, m, body)
 	if err != nil {
 		p.t.pool.put(buf)
 		return err
 	}
 	if !whole {
+		h := sha256.New()
+		h.Write(buf[headRoom:])
 		err = p.t.putBody(ctx, m, io.MultiReader(bytes.NewReader(buf[headRoom:]), io.TeeReader(body, h)))
 		p.t.pool.put(buf)
 		if err != nil {
 			return err
 		}
-		buf = p.t.pool.get(firstBuffer)[:headRoom]
+		buf, m.Digest = p.t.pool.get(firstBuffer)[:headRoom], h.Sum(nil)
 	} else {
 		m.Size = int64(len(buf) - headRoom)
 	}
-	m.Digest = h.Sum(nil)
 	if err := p.publish(ctx, prefix, m, buf, done); err != nil {
 		p.t.dropBody(ctx, m.GetObject())
 		return failure("transit publish", err)
@@ -90,6 +89,9 @@ func (p *Publisher) publish(ctx context.Context, prefix string, m *Message, buf 
 	at := headRoom
 	if t.cfg.Bodies != nil && object == "" {
 		buf, at = t.sealInline(m, buf), tagRoom
+	} else if object == "" {
+		sum := sha256.Sum256(buf[headRoom:])
+		m.Digest = sum[:]
 	}
 	payload, start, err := t.payload(m, buf, at)
 	if err != nil {
@@ -130,7 +132,7 @@ func (t *Transit) payload(m *Message, buf []byte, at int) (payload []byte, start
 
 // readInline reads a body behind the head room of a pooled buffer, at most one byte more than the
 // inline limit; whole says whether that was its end.
-func (p *Publisher) readInline(ctx context.Context, m *Message, body io.Reader, h hash.Hash) (buf []byte, whole bool, err error) {
+func (p *Publisher) readInline(ctx context.Context, m *Message, body io.Reader) (buf []byte, whole bool, err error) {
 	want := firstBuffer
 	if advice := m.GetListedSize(); advice > 0 && advice <= int64(p.t.cfg.Inline) {
 		want = headRoom + int(advice) + 1 + metaRoom
@@ -145,7 +147,6 @@ func (p *Publisher) readInline(ctx context.Context, m *Message, body io.Reader, 
 			buf = p.t.pool.grow(buf, min(2*cap(buf), most))
 		}
 		n, err := body.Read(buf[len(buf):min(cap(buf), most)])
-		h.Write(buf[len(buf) : len(buf)+n])
 		buf = buf[:len(buf)+n]
 		switch {
 		case err == io.EOF: //nolint:errorlint // a wrapped EOF is an error of the source

@@ -172,10 +172,14 @@ func TestMessagePassesWithItsBody(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			body := bodyOf(size, uint64(i))
 			sum := sha256.Sum256(body)
+			digest := sum[:]
+			if size <= 64<<10 {
+				digest = nil // its seal says as much
+			}
 			m := message("acc", fmt.Sprintf("p%014x", i))
 			m.ListedSize = int64(size)
 			h.mustPut(m, body)
-			if m.Size != int64(size) || !bytes.Equal(m.Digest, sum[:]) {
+			if m.Size != int64(size) || !bytes.Equal(m.Digest, digest) {
 				t.Fatalf("size %d, digest %x", m.Size, m.Digest)
 			}
 			if large := size > 64<<10; large != (m.GetObject() != "") {

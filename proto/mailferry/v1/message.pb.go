@@ -41,7 +41,7 @@ type FetchedMessage struct {
 	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
 	// Octets of the message as received.
 	Size int64 `protobuf:"varint,10,opt,name=size,proto3" json:"size,omitempty"`
-	// SHA-256 of the message as received.
+	// SHA-256 of the message as received; empty where it lies inline and sealed: its seal says as much.
 	Digest []byte `protobuf:"bytes,11,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Octets of the LIST answer or RFC822.SIZE: advice, kept in the index.
 	ListedSize int64 `protobuf:"varint,12,opt,name=listed_size,json=listedSize,proto3" json:"listed_size,omitempty"`
