@@ -159,8 +159,12 @@ func (g *breaker) open() bool {
 
 // down says that an error of a hand-over is about the destination: nobody is there, or who is there does not answer.
 func down(err error) bool {
-	if bodyFailed(err) || local.Uncertain(err) {
-		return local.Uncertain(err)
+	var unsure *local.UncertainError
+	if errors.As(err, &unsure) {
+		return !unsure.Shared
+	}
+	if bodyFailed(err) {
+		return false
 	}
 	kind := fault.KindOf(err)
 	return kind == fault.DestinationTemporary && !errors.As(err, new(*errBlocked))

@@ -2,11 +2,13 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/ledger"
+	"github.com/mailferry/mailferry/pkg/local"
 )
 
 var (
@@ -146,5 +148,20 @@ func TestBlockedMessagesComeBackInTurn(t *testing.T) {
 	}
 	if w := b.back(begun.Add(time.Minute), time.Second); w > 1500*time.Millisecond+beat {
 		t.Error("what was blocked long ago holds others up:", w)
+	}
+}
+
+// A connection that broke under several hand-overs is one failure.
+func TestBreakerCountsASharedFailureOnce(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker()
+	for n := range 4 {
+		if got := in(b, begun); got != "in" {
+			t.Fatal(got)
+		}
+		b.leave(begun, fmt.Errorf("lmtp: %w", &local.UncertainError{Err: errDown, Shared: n > 0}))
+	}
+	if b.open() {
+		t.Error("it is open")
 	}
 }

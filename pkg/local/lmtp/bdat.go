@@ -1,15 +1,10 @@
 package lmtp
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
-	"net"
 	"strconv"
 	"time"
 
-	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
 )
 
@@ -19,89 +14,72 @@ const (
 	// freshFor is how long after its last use a kept connection is surely not given up by the server. On an older one
 	// nothing of a message is sent before the server has answered: a server that is gone must not leave a doubt.
 	freshFor = time.Second
+	// shyFor is how long nothing is sent at once to a server that has trouble with it.
+	shyFor = time.Hour
 )
 
-// small holds a message that is sent in one write, and what was read of a larger one.
-type small struct {
-	raw  []byte
-	text []byte // as canonical lines
+// atOnce says that commands and message may go out in one write (BDAT, RFC 3030), all answers being awaited together: the
+// server offers it, one recipient is left, and the message is small. The server has to swallow the octets of a chunk that
+// it refuses, or it would take those of a message whose recipient it refuses for commands: see swallows.
+func (tx *transaction) atOnce(cn *conn) bool {
+	return tx.small && len(tx.todo) == 1 && cn.ext.chunking && cn.ext.pipelining && cn.fresh() && !cn.wary()
 }
 
-// atOnce sends commands and message in one write (BDAT, RFC 3030) and waits once for all answers, where that is possible:
-// the server offers it, one recipient is left, and the message is small. done is false where nothing was said yet; what was
-// read of the message is then in front of it again.
-func (tx *transaction) atOnce(ctx context.Context, cn *conn, stop func() bool) (done bool, err error) {
-	tx.downgrade(cn)
-	fresh := !cn.kept || time.Since(cn.usedAt) < freshFor
-	if !cn.ext.chunking || cn.noBDAT.Load() || !cn.ext.pipelining || !fresh || len(tx.todo) != 1 || tx.msg.Size > smallMessage {
-		return false, nil
-	}
-	tx.sending = true // read is as good as sent: the message cannot be begun again
-	whole, err := cn.small.read(tx.msg.Body)
-	if err != nil {
-		return true, tx.ours("body", cn, err)
-	}
-	if !whole {
-		tx.msg.Body = io.MultiReader(bytes.NewReader(cn.small.raw), tx.msg.Body)
-		return false, nil
-	}
-	cn.small.format(tx.msg.Trace, cn.octets())
-	cmds := tx.commands(cn)
-	if !cn.octets() {
-		cmds = cmds[:len(cmds)-1] // but DATA
-	}
-	for _, c := range cmds {
-		if err := c.write(cn, tx); err != nil {
-			return true, cn.failure(ctx, c.op(), err)
-		}
-	}
-	if err := cn.command("BDAT ", strconv.Itoa(len(cn.small.text)), " LAST"); err != nil {
-		return true, cn.failure(ctx, "bdat", err)
-	}
-	if tx.commit != nil {
-		if err := tx.commit(ctx); err != nil {
-			return true, tx.ours("commit", cn, err)
-		}
-	}
-	if !stop() {
-		return true, fault.Wrap(fault.Canceled, cn.op("bdat"), context.Cause(ctx))
-	}
-	cn.dirty = true
-	return true, tx.writeAtOnce(ctx, cn, cmds)
+// wary says that nothing goes out at once.
+func (cn *conn) wary() bool {
+	return cn.shy || cn.server.noBDAT.Load() || time.Now().UnixNano() < cn.server.shyUntil.Load()
 }
 
-// writeAtOnce writes what atOnce has made ready, and reads the answers.
-func (tx *transaction) writeAtOnce(ctx context.Context, cn *conn, cmds []command) error {
-	if err := cn.SetWriteDeadline(time.Now().Add(cn.limits.Write)); err != nil {
-		return cn.failure(ctx, "bdat", err)
+// fresh says that the server has surely not given the connection up.
+func (cn *conn) fresh() bool { return !cn.kept || time.Since(cn.usedAt) < freshFor }
+
+// noCommand is what a server answers with two errors if it takes it for commands.
+const noCommand = "X-NOT-A-COMMAND\r\nX-NOT-A-COMMAND\r\n"
+
+// swallows finds out, once on a connection, whether the server reads on behind the octets of a chunk that it refuses, as it
+// must (RFC 3030 §2): it is sent one out of place, and is greeted again, which it answers as nothing else (RFC 5321 §4.1.4).
+// Some do not, and would obey what somebody has put into a message.
+func (cn *conn) swallows(ctx context.Context) error {
+	if cn.tried {
+		return nil
 	}
-	out, size := net.Buffers{cn.out, cn.small.text}, len(cn.out)+len(cn.small.text)
-	n, err := out.WriteTo(cn.Conn)
-	cn.out = cn.out[:0]
-	if err != nil && n < int64(size) {
-		return tx.unsent(ctx, cn, err)
+	cn.tried, cn.shy = true, true
+	const step = "bdat"
+	err := cn.command("BDAT ", strconv.Itoa(len(noCommand)), " LAST")
+	if err == nil {
+		err = cn.emit([]byte(noCommand))
 	}
-	for _, c := range cmds {
-		if err == nil {
-			var r reply
-			if r, err = cn.answer(cn.limits.Command, nil); err == nil {
-				if err := tx.note(cn, c, r); err != nil {
-					return err // the session ends before the message: it is not taken
-				}
-			}
+	if err == nil {
+		err = cn.command(cn.verb(), " ", cn.name)
+	}
+	if err == nil {
+		err = cn.flush()
+	}
+	for refusals := 0; err == nil; refusals++ {
+		var again extensions
+		var r reply
+		if r, err = cn.answer(cn.limits.Command, again.add); err != nil {
+			break
+		}
+		switch {
+		case r.ok() && again.chunking: // the answer to the greeting
+			cn.shy, cn.mute, cn.dirty = refusals > 1, refusals == 0, false
+			return nil
+		case r.code/100 != 4 && r.code/100 != 5 || leaves(r.code) || refusals > 2:
+			err = cn.unwilling(step, r)
 		}
 	}
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errHungUp
-		}
-		return &local.UncertainError{Err: fault.New(fault.DestinationTemporary, cn.op("bdat"), err)}
+	if ctx.Err() == nil {
+		cn.coy()
 	}
-	if len(tx.taken) > 0 {
-		return tx.finishBDAT(cn)
+	return cn.failure(ctx, step, err)
+}
+
+func (cn *conn) verb() string {
+	if cn.proto == SMTP {
+		return "EHLO"
 	}
-	// The chunk is refused with the recipient. How a server reads on then differs too much to rely on.
-	return nil
+	return "LHLO"
 }
 
 // finishBDAT is finish where the answer may be about the command: a server that offers BDAT and has none is not asked again.
@@ -110,10 +88,12 @@ func (tx *transaction) finishBDAT(cn *conn) error {
 	if err := tx.finish(cn); err != nil {
 		return err
 	}
-	if r := tx.replies[to]; noBDAT(r.Code) {
+	r := tx.replies[to]
+	cn.dirty = !r.Accepted() // the state of the session is not known (RFC 3030 §2)
+	if noBDAT(r.Code) {
 		tx.replies[to] = local.Reply{}
 		cn.broken = true
-		cn.noBDAT.Store(true)
+		cn.server.noBDAT.Store(true)
 		return cn.unwilling("bdat", reply{code: r.Code, text: []byte(r.Text)})
 	}
 	return nil
@@ -122,35 +102,17 @@ func (tx *transaction) finishBDAT(cn *conn) error {
 // noBDAT says that a code refuses the command, not the message.
 func noBDAT(code int) bool { return code != 421 && (code == 500 || code == 504 || aboutUs(code)) }
 
-// read reads the body, and says whether it is small.
-func (s *small) read(body io.Reader) (whole bool, err error) {
-	if cap(s.raw) < smallMessage+1 {
-		s.raw = make([]byte, smallMessage+1)
-	}
-	s.raw = s.raw[:smallMessage+1]
-	n, err := io.ReadFull(body, s.raw)
-	s.raw = s.raw[:n]
-	switch err { //nolint:errorlint // as io.ReadFull returns them; a wrapped one is of the source
-	case nil:
-		return false, nil
-	case io.EOF, io.ErrUnexpectedEOF:
-		return true, nil
-	}
-	return true, err
-}
-
-// format joins trace and body, as canonical lines unless the octets are taken as they are.
-func (s *small) format(trace []byte, octets bool) {
-	s.text = s.text[:0]
+// canonical appends trace and body to text, as canonical lines unless the octets are taken as they are.
+func canonical(text, trace, body []byte, octets bool) []byte {
 	if octets {
-		s.text = append(append(s.text, trace...), s.raw...)
-		return
+		return append(append(text, trace...), body...)
 	}
 	w := canon{raw: true, emit: func(p []byte) error {
-		s.text = append(s.text, p...)
+		text = append(text, p...)
 		return nil
 	}}
 	_, _ = w.Write(trace)
-	_, _ = w.Write(s.raw)
+	_, _ = w.Write(body)
 	_ = w.end()
+	return text
 }

@@ -15,11 +15,14 @@ import (
 	"github.com/mailferry/mailferry/pkg/local/lmtp"
 )
 
-// bdat reads what atOnce writes in two pieces, commands and message, which a socket takes in one.
-func (p *peer) bdat(commands, text string) {
+const noCommand = "BDAT 34 LAST\r\nX-NOT-A-COMMAND\r\nX-NOT-A-COMMAND\r\n"
+
+// chunking greets as a server that takes small messages at once, and swallows the chunks that it refuses.
+func (p *peer) chunking() {
 	p.t.Helper()
-	p.want(commands)
-	p.want(text)
+	p.greet("PIPELINING", "CHUNKING")
+	p.want(noCommand + "LHLO me\r\n")
+	p.say("503 5.5.1 need RCPT", "250-PIPELINING", "250 CHUNKING")
 }
 
 func deliverTo(t *testing.T, c *lmtp.Client, body string, to ...string) ([]local.Reply, error) {
@@ -31,9 +34,9 @@ func deliverTo(t *testing.T, c *lmtp.Client, body string, to ...string) ([]local
 func TestSmallMessageAtOnce(t *testing.T) {
 	t.Parallel()
 	c := lmtp.New(pipes(t, func(n int, p *peer) {
-		p.greet("PIPELINING", "CHUNKING")
+		p.chunking()
 		if n == 1 {
-			p.bdat("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 32 LAST\r\n", "Trace: 1\r\n.dot\r\nlf\r\ncr\r\nno end\r\n")
+			p.want("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 32 LAST\r\nTrace: 1\r\n.dot\r\nlf\r\ncr\r\nno end\r\n")
 			p.say("250 ok", "250 ok", "250 saved")
 			p.want("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n") // two recipients: as ever
 			p.say("250 ok", "250 ok", "250 ok", "354 go")
@@ -79,8 +82,8 @@ func TestSmallMessageRefused(t *testing.T) {
 			t.Parallel()
 			ended := make(chan struct{})
 			c := lmtp.New(pipes(t, func(_ int, p *peer) {
-				p.greet("PIPELINING", "CHUNKING")
-				p.bdat("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 13 LAST\r\n", "Trace: 1\r\nx\r\n")
+				p.chunking()
+				p.want("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 13 LAST\r\nTrace: 1\r\nx\r\n")
 				p.say(tt.answers...)
 				if len(tt.answers) == 3 && p.heard() == "" {
 					close(ended)
@@ -103,12 +106,13 @@ func TestSmallMessageRefused(t *testing.T) {
 func TestNoBDATThoughOffered(t *testing.T) {
 	t.Parallel()
 	c := lmtp.New(pipes(t, func(n int, p *peer) {
-		p.greet("PIPELINING", "CHUNKING")
 		if n == 1 {
-			p.bdat("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 13 LAST\r\n", "Trace: 1\r\nx\r\n")
+			p.chunking()
+			p.want("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 13 LAST\r\nTrace: 1\r\nx\r\n")
 			p.say("250 ok", "250 ok", "500 what")
 			return
 		}
+		p.greet("PIPELINING", "CHUNKING")
 		p.accept()
 	}))
 	if replies, err := deliverTo(t, c, "x", "a@b"); len(replies) != 0 || fault.KindOf(err) != fault.DestinationTemporary || local.Uncertain(err) {
@@ -129,7 +133,7 @@ func TestNotAtOnce(t *testing.T) {
 		return c.Deliver(t.Context(), local.Envelope{To: []string{"a@b"}}, local.Message{Body: body}, commit)
 	}
 	silent := pipes(t, func(_ int, p *peer) {
-		p.greet("PIPELINING", "CHUNKING")
+		p.chunking()
 		if s := p.heard(); s != "" {
 			p.t.Errorf("the client wrote %q", s)
 		}
@@ -169,8 +173,8 @@ func TestIdleConnectionIsAskedFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := lmtp.New(pipes(t, func(n int, p *peer) {
-			p.greet("PIPELINING", "CHUNKING")
-			p.bdat("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 13 LAST\r\n", "Trace: 1\r\nx\r\n")
+			p.chunking()
+			p.want("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 13 LAST\r\nTrace: 1\r\nx\r\n")
 			p.say("250 ok", "250 ok", "250 saved")
 			if n == 1 {
 				p.want("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n")

@@ -74,7 +74,7 @@ func (w *chunks) settle() error {
 		case err != nil:
 			return w.cn.failure(w.ctx, "bdat", err)
 		case noBDAT(r.code):
-			w.cn.noBDAT.Store(true)
+			w.cn.server.noBDAT.Store(true)
 			return w.cn.unwilling("bdat", r)
 		case aboutUs(r.code) || r.code/100 == 3:
 			return w.cn.unwilling("bdat", r)

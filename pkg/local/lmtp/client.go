@@ -1,6 +1,6 @@
 // Package lmtp hands messages over by LMTP (RFC 2033) and SMTP (RFC 5321) with the commands of one message in one write
 // (PIPELINING, RFC 2920), on connections that are kept. A small message for one recipient goes out in the same write, where the
-// server offers CHUNKING (RFC 3030).
+// server offers CHUNKING (RFC 3030), and with it others that wait for a connection to a server that is fast (ride.go).
 //
 // What it promises:
 //   - The wire carries canonical lines only (RFC 5321 §2.3.8): each CRLF stays, each bare CR and each
@@ -14,6 +14,10 @@
 //     After them the answer is awaited whatever the context says; without one the error is uncertain.
 //   - One server after the other is asked until one takes a message, unless something of it was read before. One that
 //     fails is avoided for a while that grows, and then tried with one message.
+//   - Nothing of a message can be taken for commands, or an answer for that of another message: what is sent without waiting for an
+//     answer goes only to servers that were seen to swallow a chunk they refuse (RFC 3030 §2), with RSET between two
+//     messages, whose answer has to come in its place. Where it does not, the fate of those behind it is uncertain,
+//     and for an hour messages go there one at a time, by DATA.
 //   - The server's answers are read with bounds, and none of its text is passed on uncleaned.
 package lmtp
 
@@ -24,6 +28,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/fault"
@@ -135,6 +140,7 @@ func (c Config) tlsFor(at Endpoint) *tls.Config {
 type Client struct {
 	protocol  Protocol
 	endpoints []*endpoint
+	smalls    sync.Pool // of *small
 }
 
 var _ local.Destination = (*Client)(nil)
@@ -163,14 +169,23 @@ func (c *Client) Deliver(
 		return nil, fault.Errorf(fault.DestinationTemporary, string(c.protocol), "%s hands mail to a recipient, not to a mailbox: want another mailbox destination",
 			strings.ToUpper(string(c.protocol)))
 	}
-	tx := newTransaction(env, msg, commit)
+	tx := newTransaction(env, msg, commit, new(small))
 	if len(tx.todo) == 0 {
 		return tx.answers(), nil
 	}
+	sm, _ := c.smalls.Get().(*small)
+	if sm == nil {
+		sm = new(small)
+	}
+	defer c.smalls.Put(sm)
+	if err := sm.read(&msg); err != nil {
+		return tx.answers(), fmt.Errorf("%s body: %w", c.protocol, err)
+	}
+	begin := func() *transaction { return newTransaction(env, msg, commit, sm) }
 	var failed error
 	for e := range c.order() {
 		var err error
-		tx, err = e.deliver(ctx, env, msg, commit)
+		tx, err = e.deliver(ctx, begin)
 		if err == nil || tx.sending || ctx.Err() != nil {
 			return tx.answers(), err
 		}

@@ -32,21 +32,37 @@ type conn struct {
 	in     replyReader
 	out    []byte // not yet written; its capacity is outSize
 	chunk  []byte // for reading bodies
-	small  small
-	noBDAT *atomic.Bool // of the pool: the server offers BDAT and refuses it
+	wide   []byte // what goes out in one write
+	text   []byte // one message of it, as canonical lines
+	server *habits
+	name   string // as we greeted
 	ext    extensions
 	kept   bool      // was in the pool before
 	usedAt time.Time // when it went back there
 	dirty  bool      // a transaction was begun that has to be reset
 	broken bool      // must not be used for another message
+
+	tried bool          // swallows was asked
+	shy   bool          // and the answer was no
+	mute  bool          // the server says nothing to a chunk for nobody
+	took  time.Duration // for each message of the last write
 }
 
+// habits is what is known of a server, by all its connections.
+type habits struct {
+	noBDAT   atomic.Bool  // it offers BDAT and refuses it
+	shyUntil atomic.Int64 // nothing is sent to it at once until then, in ns
+}
+
+// coy has nothing sent at once for a while.
+func (cn *conn) coy() { cn.server.shyUntil.Store(time.Now().Add(shyFor).UnixNano()) }
+
 // connect opens a connection and brings it to where mail can be handed over.
-func connect(ctx context.Context, cfg Config, at Endpoint) (*conn, error) {
+func connect(ctx context.Context, cfg Config, at Endpoint, server *habits) (*conn, error) {
 	dialing, cancel := context.WithTimeout(ctx, cfg.Timeouts.Dial)
 	nc, err := cfg.Dial(dialing, at.Network, at.Address)
 	cancel()
-	cn := &conn{Conn: nc, raw: nc, proto: cfg.Protocol, limits: cfg.Timeouts, cfg: cfg}
+	cn := &conn{Conn: nc, raw: nc, proto: cfg.Protocol, limits: cfg.Timeouts, cfg: cfg, server: server}
 	if err != nil {
 		return nil, cn.failure(ctx, "connect", err)
 	}
@@ -66,8 +82,10 @@ func connect(ctx context.Context, cfg Config, at Endpoint) (*conn, error) {
 
 // answer reads the next answer within limit, however slowly it comes.
 func (cn *conn) answer(limit time.Duration, each func([]byte)) (reply, error) {
-	if err := cn.SetReadDeadline(time.Now().Add(limit)); err != nil {
-		return reply{}, err
+	if !cn.in.ready() {
+		if err := cn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+			return reply{}, err
+		}
 	}
 	return cn.in.read(each)
 }

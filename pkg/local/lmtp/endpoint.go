@@ -89,8 +89,8 @@ func (e *endpoint) pause() time.Time {
 }
 
 // deliver hands over one message, and settles what that says of the endpoint.
-func (e *endpoint) deliver(ctx context.Context, env local.Envelope, msg local.Message, commit func(context.Context) error) (*transaction, error) {
-	tx, err := e.attempt(ctx, env, msg, commit)
+func (e *endpoint) deliver(ctx context.Context, begin func() *transaction) (*transaction, error) {
+	tx, err := e.attempt(ctx, begin)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -104,22 +104,36 @@ func (e *endpoint) deliver(ctx context.Context, env local.Envelope, msg local.Me
 	return tx, err
 }
 
-func (e *endpoint) attempt(ctx context.Context, env local.Envelope, msg local.Message, commit func(context.Context) error) (*transaction, error) {
-	tx := newTransaction(env, msg, commit)
-	cn, err := e.pool.take(ctx)
-	if err != nil {
-		return tx, err
+func (e *endpoint) attempt(ctx context.Context, begin func() *transaction) (*transaction, error) {
+	s := &seat{ctx: ctx, tx: begin()}
+	cn, err := e.pool.take(s)
+	if cn == nil {
+		if !s.rode || err == nil || s.tx.sending || s.tx.blameless || ctx.Err() != nil {
+			return s.tx, err
+		}
+		// The server gave the connection up before it had the whole message.
+		s = &seat{ctx: ctx, tx: begin()}
+		if cn, err = e.pool.take(s); cn == nil {
+			return s.tx, err
+		}
 	}
 	kept := cn.kept
-	err = tx.run(ctx, cn)
-	if err != nil && kept && !tx.sending && ctx.Err() == nil {
-		// The server gave a kept connection up before anything of the message was sent.
+	err = e.run(s, cn)
+	if err != nil && (kept || cn.shy) && !s.tx.sending && !s.tx.blameless && ctx.Err() == nil {
+		// The server gave a connection up before anything of the message was sent.
 		if cn, err = e.pool.renew(ctx, cn); err != nil {
-			return tx, err
+			return s.tx, err
 		}
-		tx = newTransaction(env, msg, commit)
-		err = tx.run(ctx, cn)
+		s = &seat{ctx: ctx, tx: begin()}
+		err = e.run(s, cn)
 	}
 	e.pool.give(cn)
-	return tx, err
+	return s.tx, err
+}
+
+func (e *endpoint) run(s *seat, cn *conn) error {
+	return s.tx.run(s.ctx, cn, func() error {
+		e.pool.wait(cn.ride(e.pool.board(s, cn)))
+		return s.err
+	})
 }

@@ -50,7 +50,7 @@ func (e *extensions) add(line []byte) {
 }
 
 // octets says that a message may be sent as it is, in counted chunks.
-func (cn *conn) octets() bool { return cn.ext.chunking && cn.ext.binary && !cn.noBDAT.Load() }
+func (cn *conn) octets() bool { return cn.ext.chunking && cn.ext.binary && !cn.server.noBDAT.Load() }
 
 // open brings a new connection to where mail can be handed over: greeting, LHLO or EHLO, TLS, sign-in.
 func (cn *conn) open(ctx context.Context, cfg Config, at Endpoint) error {
@@ -92,11 +92,8 @@ func (cn *conn) ask(ctx context.Context, step string, each func([]byte), parts .
 }
 
 func (cn *conn) hello(ctx context.Context, name string) error {
-	verb := "LHLO"
-	if cn.proto == SMTP {
-		verb = "EHLO"
-	}
-	cn.ext = extensions{}
+	verb := cn.verb()
+	cn.ext, cn.name = extensions{}, name
 	r, err := cn.ask(ctx, strings.ToLower(verb), cn.ext.add, verb, " ", name)
 	if err == nil && !r.ok() {
 		err = cn.unwilling(strings.ToLower(verb), r)

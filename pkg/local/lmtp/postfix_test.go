@@ -99,12 +99,16 @@ func postfix(t *testing.T, script string) (*testenv.Postfix, *testenv.Dovecot) {
 }
 
 // relay is a client of a smarthost, as smtp+tls: sets it up.
-func relay(t *testing.T, p *testenv.Postfix, password string, pool *x509.CertPool) *lmtp.Client {
+func relay(t *testing.T, p *testenv.Postfix, password string, pool *x509.CertPool, opts ...func(*lmtp.Config)) *lmtp.Client {
 	t.Helper()
-	c := lmtp.New(lmtp.Config{
+	cfg := lmtp.Config{
 		Protocol: lmtp.SMTP, TLS: lmtp.RequiredTLS, Endpoints: []lmtp.Endpoint{{Network: "tcp", Address: fmt.Sprintf("localhost:%d", p.Port)}},
 		Username: "ferry", Password: password, TLSConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-	})
+	}
+	for _, o := range opts {
+		o(&cfg)
+	}
+	c := lmtp.New(cfg)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }

@@ -74,6 +74,13 @@ func (s *replyReader) read(each func(text []byte)) (reply, error) {
 	return reply{}, errReplyLines
 }
 
+// ready says that the next answer is there, in one line.
+func (s *replyReader) ready() bool {
+	there, _ := s.r.Peek(s.r.Buffered())
+	end := bytes.IndexByte(there, '\n')
+	return end >= 5 && there[3] == ' '
+}
+
 // line returns the next line without its CRLF. A bare LF is no line end: text that the server repeats
 // from a message must not pass for an answer.
 func (s *replyReader) line() ([]byte, error) {

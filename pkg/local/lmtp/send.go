@@ -118,11 +118,8 @@ func (tx *transaction) finish(cn *conn) error {
 		if err == nil && r.code/100 == 3 {
 			err = fmt.Errorf("the destination answered %d %s", r.code, r)
 		}
-		if errors.Is(err, io.EOF) {
-			err = errHungUp
-		}
 		if err != nil {
-			return &local.UncertainError{Err: fault.New(fault.DestinationTemporary, cn.op("answer"), err)}
+			return cn.uncertain("answer", err)
 		}
 		tx.answer(i, r)
 		leaving = leaving || r.code == 421

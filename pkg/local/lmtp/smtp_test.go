@@ -209,8 +209,9 @@ func TestBinary(t *testing.T) {
 
 	cfg := pipes(t, func(_ int, p *peer) {
 		greet(p)
-		p.want("MAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<a@b>\r\nBDAT 27 LAST\r\n")
-		p.want("Trace: 1\r\n" + body)
+		p.want(noCommand + "EHLO me\r\n")
+		p.say("503 no", "250-PIPELINING", "250 CHUNKING")
+		p.want("MAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<a@b>\r\nBDAT 27 LAST\r\nTrace: 1\r\n" + body)
 		p.say("250 ok", "250 ok", "250 queued")
 		p.want(named)
 		p.say("250 ok", "250 ok", "550 who")

@@ -1,10 +1,12 @@
 package lmtp
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"strings"
 
+	"github.com/mailferry/mailferry/pkg/fault"
 	"github.com/mailferry/mailferry/pkg/local"
 )
 
@@ -25,13 +27,18 @@ type transaction struct {
 	taken   []int         // recipients the server accepted, in the order named
 	refused bool          // by the answer to MAIL or DATA
 	data    bool          // the server waits for the message
-	sending bool          // of the message something may have been sent or read
+	sending bool          // of the message something may have been taken or read
+	small   bool          // body is all of it
+	body    []byte
 
 	blameless bool // the server has no part in the error
 }
 
-func newTransaction(env local.Envelope, msg local.Message, commit func(context.Context) error) *transaction {
-	tx := &transaction{env: env, msg: msg, commit: commit, replies: make([]local.Reply, len(env.To))}
+func newTransaction(env local.Envelope, msg local.Message, commit func(context.Context) error, small *small) *transaction {
+	tx := &transaction{env: env, msg: msg, commit: commit, replies: make([]local.Reply, len(env.To)), small: small.whole, body: small.raw}
+	if tx.small {
+		tx.msg.Body = bytes.NewReader(small.raw)
+	}
 	for i, to := range env.To {
 		if to == "" || !validPath(to) {
 			tx.replies[i] = local.Reply{Recipient: to, Code: 553, Text: "5.1.3 the address cannot stand in a command"}
@@ -53,16 +60,30 @@ func (tx *transaction) answers() []local.Reply {
 	return out
 }
 
-// run speaks the transaction on cn, and marks cn as broken where it cannot be used again.
-func (tx *transaction) run(ctx context.Context, cn *conn) error {
+// run speaks the transaction on cn, and marks cn as broken where it cannot be used again. Where the message goes out at
+// once, ride sends it.
+func (tx *transaction) run(ctx context.Context, cn *conn, ride func() error) error {
 	cn.broken = true
+	if cn.tried && cn.client == cn.attributes(tx.msg.Client) {
+		if tx.downgrade(cn); tx.atOnce(cn) {
+			return ride() // nothing before the write takes time: no need to watch ctx
+		}
+	}
 	stop := context.AfterFunc(ctx, func() { _ = cn.raw.Close() })
 	defer stop()
 	if err := cn.introduce(ctx, tx.msg.Client); err != nil {
 		return err
 	}
-	if done, err := tx.atOnce(ctx, cn, stop); done {
-		return err
+	if tx.downgrade(cn); tx.atOnce(cn) {
+		if err := cn.swallows(ctx); err != nil {
+			return err
+		}
+	}
+	if tx.atOnce(cn) {
+		if !stop() {
+			return fault.Wrap(fault.Canceled, cn.op("bdat"), context.Cause(ctx))
+		}
+		return ride()
 	}
 	if err := tx.begin(ctx, cn); err != nil {
 		return err
