@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
+	"slices"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // schedules go by time zones, also where the system knows none
 
@@ -55,7 +58,7 @@ func run(args []string, t *terminal, env *cli.Env) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var c commands
-	parser, err := newParser(&c, t, cli.Bind(ctx, env))
+	parser, err := newParser(grammar(&c, args), t, cli.Bind(ctx, env))
 	if err != nil {
 		return cli.Fail(env, &cli.UsageError{Reason: err.Error()})
 	}
@@ -71,7 +74,22 @@ func run(args []string, t *terminal, env *cli.Env) int {
 	return cli.Fail(env, err)
 }
 
-func newParser(c *commands, t *terminal, client kong.Option) (*kong.Kong, error) {
+// grammar is the command line: all of it, or the client's command alone that args begin with, for which most of the
+// time would go into those that it is not. A configuration file is read by the names of all.
+func grammar(c *commands, args []string) any {
+	file := func(arg string) bool { return strings.HasPrefix(arg, "--config") }
+	if len(args) == 0 || os.Getenv("MAILFERRY_CONFIG") != "" || slices.ContainsFunc(args, file) {
+		return c
+	}
+	command, ok := reflect.TypeFor[cli.Commands]().FieldByNameFunc(func(name string) bool { return strings.ToLower(name) == args[0] })
+	if !ok {
+		return c
+	}
+	config, _ := reflect.TypeFor[commands]().FieldByName("Config")
+	return reflect.New(reflect.StructOf([]reflect.StructField{config, command})).Interface()
+}
+
+func newParser(c any, t *terminal, client kong.Option) (*kong.Kong, error) {
 	configuration, err := configured(os.Getenv("MAILFERRY_CONFIG"))
 	if err != nil {
 		return nil, err
