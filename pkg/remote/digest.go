@@ -85,7 +85,7 @@ const maxHeader = 256 << 10
 type digest struct {
 	r                       *bufio.Reader
 	h                       hash.Hash
-	line, field             []byte // a line that the reader's buffer does not hold; the field so far, unfolded
+	line, field, out        []byte // a line that the reader's buffer does not hold; the field so far, unfolded; what is to be digested
 	received, odd, complete bool
 	id                      bool // a Message-ID
 }
@@ -103,10 +103,10 @@ func newDigest(r io.Reader) *digest {
 
 // free gives the buffers back, but for those that an odd header made large.
 func (d *digest) free() {
-	if cap(d.line)+cap(d.field) > 16<<10 {
-		d.line, d.field = nil, nil
+	if cap(d.line)+cap(d.field)+cap(d.out) > 16<<10 {
+		d.line, d.field, d.out = nil, nil, nil
 	}
-	d.field = d.field[:0]
+	d.field, d.out = d.field[:0], d.out[:0]
 	d.r.Reset(nil)
 	digests.Put(d)
 }
@@ -138,6 +138,7 @@ func (d *digest) header() error {
 		}
 	}
 	d.flush()
+	d.h.Write(d.out)
 	return nil
 }
 
@@ -186,9 +187,7 @@ func (d *digest) flush() {
 	case "message-id":
 		d.id = true
 	}
-	d.h.Write(name)
-	d.h.Write([]byte(":"))
-	d.h.Write(append(unfold(value), '\n'))
+	d.out = append(append(append(append(d.out, name...), ':'), unfold(value)...), '\n')
 }
 
 // lower is bytes.ToLower in place where name is ASCII.
@@ -211,11 +210,11 @@ func unfold(value []byte) []byte {
 	n := 0
 	for i, c := range value {
 		switch {
-		case c >= utf8.RuneSelf:
-			return bytes.Join(bytes.Fields(append(value[:n:n], value[i:]...)), []byte(" "))
-		case c != ' ' && (c < '\t' || c > '\r'):
+		case ' ' < c && c < utf8.RuneSelf, c < '\t', '\r' < c && c < ' ':
 			value[n] = c
 			n++
+		case c >= utf8.RuneSelf:
+			return bytes.Join(bytes.Fields(append(value[:n:n], value[i:]...)), []byte(" "))
 		case n > 0 && value[n-1] != ' ':
 			value[n] = ' '
 			n++

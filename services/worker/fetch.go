@@ -26,7 +26,7 @@ func (r *run) fetch(ctx context.Context, fresh []candidate, f *flight) error {
 	w := &wave{r: r, f: f, fresh: fresh}
 	var err error
 	for len(w.fresh) > 0 && err == nil {
-		batch := w.next(r.w.cfg.Batch)
+		batch := w.next(max(1, r.w.cfg.Batch/8)) // more is marked while the first ones come
 		if len(batch) == 0 {
 			err = f.waitForRoom(ctx)
 			continue

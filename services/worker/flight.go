@@ -19,11 +19,16 @@ type flight struct {
 	stop     func()
 
 	mu      sync.Mutex
-	waiting map[ledger.Key]int64 // octets
-	mine    map[ledger.Key]bool  // fetched by this run
+	waiting map[ledger.Key]flying
 	bytes   int64
 	undo    []ledger.Key // marked, and known not to be in TRANSIT
 	err     error        // TRANSIT does not take more
+}
+
+// flying is a message in flight.
+type flying struct {
+	octets int64
+	mine   bool // fetched by this run
 }
 
 // follow starts to follow what is in flight of the account.
@@ -32,10 +37,10 @@ func (r *run) follow(ctx context.Context) (*flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &flight{r: r, receipts: ch, stop: stop, waiting: map[ledger.Key]int64{}, mine: map[ledger.Key]bool{}}
+	f := &flight{r: r, receipts: ch, stop: stop, waiting: map[ledger.Key]flying{}}
 	for k, m := range r.index.Marks() {
 		if r.held[string(k)] { // what an attempt left and TRANSIT has not never lands
-			f.waiting[k] = m.Size
+			f.waiting[k] = flying{octets: m.Size}
 			f.bytes += m.Size
 		}
 	}
@@ -73,11 +78,8 @@ func (f *flight) room(fresh []candidate, most, marked int, octets int64) int {
 func (f *flight) takeOff(key ledger.Key, size int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if old, ok := f.waiting[key]; ok {
-		f.bytes -= old
-	}
-	f.waiting[key], f.mine[key] = size, true
-	f.bytes += size
+	f.bytes += size - f.waiting[key].octets
+	f.waiting[key] = flying{size, true}
 }
 
 // lost says that the message is not in TRANSIT because its body did not come; its mark stays, as an attempt.
@@ -85,7 +87,6 @@ func (f *flight) lost(key ledger.Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.land(key)
-	delete(f.mine, key)
 }
 
 // published is told of every PubAck.
@@ -96,17 +97,15 @@ func (f *flight) published(key ledger.Key, size int64, err error) {
 	case err == nil, errors.Is(err, transit.ErrHeld):
 		f.r.report.Fetched++
 		f.r.report.Bytes += size
-		f.r.w.metrics.messages.WithLabelValues("fetched").Inc()
+		f.r.w.metrics.fetched.Inc()
 		f.r.w.metrics.bytes.Add(float64(size))
 		f.r.show.fetched(size)
 	case errors.Is(err, transit.ErrFull):
 		f.undo = append(f.undo, key)
 		f.land(key)
-		delete(f.mine, key)
 		f.err = err
 	default: // nobody knows whether it was stored: the mark stays, and the next run asks TRANSIT
 		f.land(key)
-		delete(f.mine, key)
 		f.err = fault.Wrap(fault.BackPressure, "publish to transit", err)
 	}
 }
@@ -118,13 +117,13 @@ func (f *flight) octets() int64 {
 	return f.r.report.Bytes
 }
 
-func (f *flight) land(key ledger.Key) bool {
-	size, ok := f.waiting[key]
-	if ok {
-		f.bytes -= size
+// land takes a message that is in flight, if it is, out of it.
+func (f *flight) land(key ledger.Key) (m flying, ok bool) {
+	if m, ok = f.waiting[key]; ok {
+		f.bytes -= m.octets
 		delete(f.waiting, key)
 	}
-	return ok
+	return m, ok
 }
 
 // refused returns why TRANSIT takes no more.
@@ -163,10 +162,9 @@ func (f *flight) accepted(receipts []transit.Receipt) bool {
 	defer f.mu.Unlock()
 	n, any := int64(0), false
 	for _, receipt := range receipts {
-		key := ledger.Key(receipt.Key)
-		any = f.land(key) || any
-		if f.mine[key] {
-			delete(f.mine, key)
+		m, ok := f.land(ledger.Key(receipt.Key))
+		any = ok || any
+		if m.mine {
 			f.r.count(receipt.Fate)
 			n++
 		}
@@ -252,7 +250,6 @@ func (f *flight) reread(ctx context.Context) (landed bool, err error) {
 	}
 	for _, k := range gone {
 		f.land(ledger.Key(k))
-		delete(f.mine, ledger.Key(k))
 	}
 	f.mu.Unlock()
 	return f.accepted(collected) || len(gone) > 0, nil

@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	runs     *prometheus.CounterVec
 	messages *prometheus.CounterVec
+	fetched  prometheus.Counter // one of messages
 	bytes    prometheus.Counter
 	seconds  prometheus.Histogram
 	sessions prometheus.Gauge
@@ -41,6 +42,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "mailferry_worker_watch_ends_total", Help: "Ends of such sessions, by reason: news (a push job follows), wanted, changed, over, drained, session, lock.",
 		}, []string{"reason"}),
 	}
+	m.fetched = m.messages.WithLabelValues("fetched")
 	reg.MustRegister(m.runs, m.messages, m.bytes, m.seconds, m.sessions, m.full, m.heldBack, m.watchers, m.watchEnds)
 	return m
 }

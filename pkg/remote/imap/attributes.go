@@ -83,17 +83,17 @@ const (
 	unreadable
 )
 
-// attributeName takes the name of an item with its section and origin, in upper case.
-func attributeName(l *lexer) (string, bool) {
+// attributeName takes the name of an item with its section and origin, and makes it upper case.
+func attributeName(l *lexer) ([]byte, bool) {
 	b := l.rest
 	name := l.while(func(c byte) bool { return isAtomChar(c) && c != '[' })
 	if len(name) == 0 {
-		return "", false
+		return nil, false
 	}
 	if l.take('[') {
 		for !l.take(']') {
 			if _, ok := l.quoted(); !ok && (l.empty() || l.at('"')) {
-				return "", false
+				return nil, false
 			} else if !ok {
 				l.rest = l.rest[1:]
 			}
@@ -101,15 +101,16 @@ func attributeName(l *lexer) (string, bool) {
 		l.while(func(c byte) bool { return c != ' ' })
 	}
 	name = b[:len(b)-len(l.rest)]
-	return upper(name), l.at(' ')
+	raise(name)
+	return name, l.at(' ')
 }
 
 // attribute takes the value of an item and writes both if they are wanted.
-func (g *guard) attribute(name string, l *lexer) value {
+func (g *guard) attribute(name []byte, l *lexer) value {
 	a := &g.att
 	l.spaces()
 	begin := l.rest
-	switch name {
+	switch string(name) {
 	case "UID":
 		if n, ok := l.number32(); ok && n > 0 {
 			if g.item(&a.uid, true, "UID ") {

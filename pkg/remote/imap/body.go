@@ -196,7 +196,11 @@ func (f *fetch) enter() bool {
 func (f *fetch) leave() {
 	f.mu.Lock()
 	f.strays--
+	waits := f.waits
 	f.mu.Unlock()
+	if !waits {
+		return
+	}
 	select {
 	case f.left <- struct{}{}:
 	default:

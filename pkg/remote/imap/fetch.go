@@ -68,6 +68,7 @@ type fetch struct {
 	strays int        // answers without a match that are being read
 	late   bool       // a large body came before its UID
 	over   bool
+	waits  bool // the loop has nothing to do but wait for strays
 
 	spool sync.Mutex // held by the one stray that keeps a body in memory
 }
@@ -384,6 +385,7 @@ func (f *fetch) finish() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.over = f.strays == 0
+	f.waits = !f.over
 	return f.over
 }
 

@@ -235,9 +235,11 @@ func (g *guard) list(b []byte) (string, error) {
 // numbered decides about the responses that begin with a number (RFC 9051 §7.4, §7.5).
 func (g *guard) numbered(n uint32, l *lexer, wanted phase) error {
 	line := l.rest
-	switch word := upper(l.atom()); word {
+	word := l.atom()
+	raise(word)
+	switch string(word) {
 	case "EXISTS", "EXPUNGE":
-		if word == "EXISTS" {
+		if string(word) == "EXISTS" {
 			g.counted(n)
 		} else {
 			g.expunged()

@@ -49,6 +49,15 @@ func printable(b []byte) []byte {
 
 func upper(b []byte) string { return strings.ToUpper(string(b)) }
 
+// raise makes ASCII letters upper case in place.
+func raise(b []byte) {
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - ('a' - 'A')
+		}
+	}
+}
+
 // parseCapabilities returns the capabilities of a list. A parenthesis is an error; anything else that is no
 // atom is passed over.
 func parseCapabilities(b []byte) ([]string, error) {
