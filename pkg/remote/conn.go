@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,11 +79,6 @@ var errAborted error = &fault.Error{Kind: fault.Canceled, Op: "remote", Err: net
 // Close ends the connection, with TLS's own goodbye where there is TLS.
 func (c *Conn) Close() error {
 	err := c.conn.Close()
-	{
-		f, _ := os.OpenFile("/tmp/w/wcpu-reads.log", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		io.WriteString(f, strconv.FormatInt(c.wire.in.Load(), 10)+" bytes "+strconv.FormatInt(c.wire.reads.Load(), 10)+" reads, big "+strconv.FormatInt(c.wire.big.Load(), 10)+"\n")
-		f.Close()
-	}
 	_ = c.wire.fail(errAborted)
 	return err
 }
@@ -167,10 +161,9 @@ func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
 // wire is the TCP connection below TLS: deadlines, trust, counters and the first failure live here.
 type wire struct {
 	net.Conn
-	trusted    func() error
-	in, out    atomic.Int64
-	reads, big atomic.Int64
-	write      time.Duration // for each write
+	trusted func() error
+	in, out atomic.Int64
+	write   time.Duration // for each write
 
 	mu     sync.Mutex
 	within time.Duration // of an answer, or of silence if each
@@ -244,10 +237,6 @@ func (w *wire) Read(p []byte) (int, error) {
 	w.mu.Unlock()
 	n, err := w.Conn.Read(p)
 	w.in.Add(int64(n))
-	w.reads.Add(1)
-	if n >= 16000 {
-		w.big.Add(1)
-	}
 	return n, err
 }
 

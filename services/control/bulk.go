@@ -1,8 +1,6 @@
 package control
 
 import (
-	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
-
 	"context"
 	"time"
 
@@ -142,10 +140,7 @@ func (b *bulk) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		killpoint.Reach("c.trigger0")
 		failed, done := b.watch.trigger(ctx, accounts, time.Now())
-		killpoint.Reach("c.trigger1")
-
 		b.total.Accounts += int64(len(accounts))
 		b.total.Triggered += int64(len(accounts) - len(failed))
 		b.total.Held = int64(len(b.held))

@@ -1,8 +1,6 @@
 package control
 
 import (
-	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
-
 	"context"
 	"iter"
 	"time"
@@ -162,14 +160,10 @@ func (s *Service) FetchMany(ctx context.Context, req *mailferryv1.FetchManyReque
 	if err != nil {
 		return err
 	}
-	killpoint.Reach("c.fetchmany")
-	defer killpoint.Dump()
 	next, stop := iter.Pull2(s.Directory.Accounts(ctx, domain))
 	defer stop()
 	b := newBulk(s, next, bulkConfig{wait: req.GetWait(), failing: req.GetFailing(), label: label}, stream)
-	err = b.run(ctx)
-	killpoint.Reach("c.ran")
-	if err != nil {
+	if err := b.run(ctx); err != nil {
 		return asError("fetch", err)
 	}
 	if b.seen > 0 || domain == "" && label == "" {

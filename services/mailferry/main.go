@@ -4,8 +4,6 @@
 package main
 
 import (
-	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
-
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +57,6 @@ func run(args []string, t *terminal, env *cli.Env) int {
 	// For the client's commands; roles take the signals themselves.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	killpoint.Reach("m.start")
 	var c commands
 	parser, err := newParser(grammar(&c, args), t, cli.Bind(ctx, env))
 	if err != nil {
@@ -69,13 +66,7 @@ func run(args []string, t *terminal, env *cli.Env) int {
 	if err != nil {
 		return cli.Fail(env, &cli.UsageError{Reason: err.Error() + " (see --help)"})
 	}
-	killpoint.Reach("m.parsed")
 	err = chosen.Run()
-	killpoint.Reach("m.end")
-	if len(args) > 0 && args[0] == "fetch" {
-		killpoint.Dump()
-	}
-
 	var l logged
 	if errors.As(err, &l) {
 		return cli.ExitFailed

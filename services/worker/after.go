@@ -22,7 +22,6 @@ func (r *run) fetchAndDelete(ctx context.Context, fresh []candidate) error {
 		return fault.Wrap(fault.BackPressure, "follow receipts", err)
 	}
 	defer f.stop()
-	killpoint.Reach("w.following")
 	ferr := r.fetch(ctx, fresh, f)
 	killpoint.Reach("worker.published")
 	if ferr != nil && fault.KindOf(ferr) != fault.BackPressure {
@@ -47,8 +46,6 @@ func (r *run) fetchAndDelete(ctx context.Context, fresh []candidate) error {
 	killpoint.Reach("worker.closed")
 	if ferr == nil && r.claim.Trigger == queue.Manual {
 		_ = f.waitForAll(ctx) // somebody is looking on; what has not arrived by then arrives later
-		killpoint.Reach("w.waited")
-
 	}
 	return ferr
 }

@@ -28,10 +28,7 @@ func (r *run) fetch(ctx context.Context, fresh []candidate, f *flight) error {
 	for len(w.fresh) > 0 && err == nil {
 		batch := w.next(max(1, r.w.cfg.Batch/8)) // more is marked while the first ones come
 		if len(batch) == 0 {
-			killpoint.Reach("w.wfr0")
 			err = f.waitForRoom(ctx)
-			killpoint.Reach("w.wfr1")
-
 			continue
 		}
 		if err = r.fetchBatch(ctx, w, batch, pub); err == nil {

@@ -131,7 +131,6 @@ func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
 	if err := r.loadAccount(ctx); err != nil { // 1
 		return false, err
 	}
-	killpoint.Reach("w.account")
 	if err := r.lock(ctx, first); err != nil { // 2
 		return false, err
 	}
@@ -152,10 +151,7 @@ func (r *run) execute(ctx context.Context, first bool) (again bool, err error) {
 			err = fault.New(fault.Canceled, "lock", cause)
 		}
 	}
-	killpoint.Reach("w.settle0")
 	again = r.settle(ctx, err) // 8
-	killpoint.Reach("w.settled")
-
 	r.w.metrics.seconds.Observe(time.Since(start).Seconds())
 	return again, err
 }
@@ -176,7 +172,6 @@ func (r *run) underLock(ctx context.Context) error {
 		return err
 	}
 	defer place.Leave()
-	killpoint.Reach("w.capped")
 	if err := r.open(ctx); err != nil { // 3
 		return err
 	}
@@ -187,12 +182,10 @@ func (r *run) underLock(ctx context.Context) error {
 			r.session.Abort()
 		}
 	}()
-	killpoint.Reach("w.opened")
 	fresh, err := r.whatIsNew(ctx) // 4
 	if err != nil {
 		return err
 	}
-	killpoint.Reach("w.whatisnew")
 	if fresh, err = r.admit(ctx, fresh); err != nil {
 		return err
 	}
@@ -289,10 +282,7 @@ func (r *run) open(ctx context.Context) error {
 	}
 	t.Known, t.OnlyNew = r.quiet(), !r.acc.After.Removes() && !r.acc.MarkSeen // else what is old may have to go
 	t.DialContext = r.w.within(r.acc, domain, t.DialContext, r.claim.Trigger == queue.Manual)
-	killpoint.Reach("w.target")
 	r.session, err = r.w.signIn(ctx, r.acc, d, t)
-	killpoint.Reach("w.signedin")
-
 	if err != nil {
 		if r.acc.Auth == account.OAuth2 && fault.KindOf(err) == fault.Auth {
 			err = errors.Join(err, r.w.OAuth.Forget(ctx, r.acc.UID)) // the next run has a new token
@@ -301,7 +291,6 @@ func (r *run) open(ctx context.Context) error {
 	}
 	r.report.Tls, r.report.Mechanism = r.session.Info().TLS, r.session.Info().Mechanism
 	if err = r.w.sawTLS(ctx, r.acc, r.report.Tls); err == nil {
-		killpoint.Reach("w.sawtls")
 		r.listing, err = r.session.List(ctx)
 	}
 	if err != nil {

@@ -213,7 +213,6 @@ func (r *run) settleJob(ctx context.Context, err error, again bool) bool {
 		}
 		killpoint.Reach("worker.before-ack")
 		qerr = c.Ack(ctx)
-		killpoint.Reach("w.acked")
 	}
 	if qerr != nil {
 		r.log.Warn("job is not settled and comes back", zap.Error(qerr))

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"github.com/mailferry/mailferry/pkg/daemon/killpoint"
 	"maps"
 	"slices"
 
@@ -56,10 +55,7 @@ func (w *wave) mark(ctx context.Context, batch []candidate) ([]remote.Item, erro
 	for i, c := range batch {
 		reqs[i] = ledger.MarkRequest{Key: c.key, Size: c.octets(), Listed: c.item.Size, Seen: c.seen}
 	}
-	killpoint.Reach("w.mark0")
 	results, err := w.r.hold.Mark(ctx, reqs)
-	killpoint.Reach("w.mark1")
-
 	if err != nil {
 		return nil, err
 	}

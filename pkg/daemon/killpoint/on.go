@@ -50,5 +50,3 @@ func Reach(name string) {
 		signal.Stop(goOn)
 	}
 }
-
-func Dump() {}
