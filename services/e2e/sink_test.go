@@ -106,6 +106,7 @@ type sinkSession struct {
 	conn *smtp.Conn
 	from string
 	to   []string
+	gone bool // it has hung up: what the server still reads of what was sent behind is not kept
 }
 
 func (c *sinkSession) Reset()        { c.from, c.to = "", nil }
@@ -137,7 +138,7 @@ var (
 
 func (c *sinkSession) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 	raw, err := io.ReadAll(r)
-	if err != nil {
+	if err != nil || c.gone {
 		return err
 	}
 	c.s.mu.Lock()
@@ -166,6 +167,7 @@ func (c *sinkSession) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 	}
 	c.s.mu.Unlock()
 	if verdict != nil {
+		c.gone = true
 		return c.conn.Conn().Close()
 	}
 	for _, to := range c.to {
