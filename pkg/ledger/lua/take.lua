@@ -10,7 +10,7 @@ local raws, marks, new = {}, {}, {}
 for i = 5, #ARGV, 4 do raws[#raws + 1] = ARGV[i + 1] end
 for i, text in ipairs(redis.call('HMGET', KEYS[6], unpack(raws))) do marks[raws[i]] = text end
 
-local till, most = string.format('%d', now + ARGV[3]), tonumber(ARGV[4])
+local till, most = now + ARGV[3], tonumber(ARGV[4])
 
 local function take(token, raw, size, listed)
   local old = parse(marks[raw])

@@ -1,15 +1,26 @@
+-- The marks of a batch have much the same numbers: each is read, and written, once.
+local function once(convert)
+  return setmetatable({}, {__index = function(done, v)
+    done[v] = convert(v)
+    return done[v]
+  end})
+end
+local number = once(tonumber)
+local numeral = once(function(n) return string.format('%d', n) end)
+
 -- A mark: "epoch size listed attempts takes by until\n" and a blob that only Go reads (route, served).
 local function parse(m)
   if not m then return nil end
   local epoch, size, listed, attempts, takes, by, till, blob =
     string.match(m, '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%d+)\n(.*)$')
   if not epoch then return nil end
-  return {epoch = epoch, size = size, listed = listed, attempts = tonumber(attempts),
-    takes = tonumber(takes), by = by, till = tonumber(till), blob = blob}
+  return {epoch = epoch, size = size, listed = listed, attempts = number[attempts],
+    takes = number[takes], by = by, till = number[till], blob = blob}
 end
 
 local function format(m)
-  return m.epoch .. ' ' .. m.size .. ' ' .. m.listed .. ' ' .. m.attempts .. ' ' .. m.takes .. ' ' .. m.by .. ' ' .. m.till .. '\n' .. m.blob
+  return m.epoch .. ' ' .. m.size .. ' ' .. m.listed .. ' ' .. numeral[m.attempts] .. ' ' .. numeral[m.takes] .. ' ' .. m.by .. ' '
+    .. numeral[m.till] .. '\n' .. m.blob
 end
 
 -- other says that a mark is for another message than the one with that LIST size: the unique-id was used again.
