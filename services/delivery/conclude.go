@@ -168,12 +168,10 @@ func (h *handover) keep(ctx context.Context, r route.Route) {
 }
 
 // insist repeats what must not be forgotten until Redis has answered; the parcel is kept in progress
-// meanwhile. Only an answer ends it, also a refusal.
+// meanwhile. Only an answer ends it, also a refusal; the client of Redis bounds how long one is waited for.
 func (h *handover) insist(ctx context.Context, what string, do func(context.Context) error) {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
-		err := do(attempt)
-		cancel()
+		err := do(ctx)
 		if err == nil || errors.Is(err, ledger.ErrLeaseLost) {
 			return
 		}

@@ -154,6 +154,10 @@ func (d *Delivery) Run(ctx context.Context) error {
 
 // handleAll hands over one message after the other.
 func (d *Delivery) handleAll(ctx, pulling context.Context) error {
+	ctx, cancel := context.WithCancel(ctx) // its own: hundreds that wait for the end of one contend for its lock
+	defer cancel()
+	pulling, stop := context.WithCancel(pulling)
+	defer stop()
 	for {
 		p, err := d.intake.Next(pulling)
 		if errors.Is(err, transit.ErrStopped) || pulling.Err() != nil {
