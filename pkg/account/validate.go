@@ -160,9 +160,9 @@ func ValidateAddress(field, s string) error {
 	if at < 1 || at == len(s)-1 || len(s) > 320 {
 		return invalid(field, "want an address like alice@example.com")
 	}
-	if strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("<>()[],;:\\\"", r)
-	}) || strings.ContainsRune(s[:at], '@') {
+	if strings.ContainsAny(s, "<>()[],;:\\\"") || strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	}) || strings.IndexByte(s, '@') < at {
 		return invalid(field, "%q is not an address", s)
 	}
 	return ValidateDomain(s[at+1:])

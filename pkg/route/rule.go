@@ -32,6 +32,9 @@ func newRuling(rules []account.Rule, m Message, forwarded bool, note func(Step))
 // apply returns who gets the message: each recipient is judged by itself, so that a rule for one leaves the others
 // alone.
 func (r *ruling) apply(recipients []account.Target) []account.Target {
+	if len(r.rules) == 0 {
+		return recipients
+	}
 	var out []account.Target
 	seen := map[string]bool{}
 	for _, t := range recipients {
