@@ -94,10 +94,13 @@ func (r *run) askInFlight(ctx context.Context) error {
 // that it keeps nothing else.
 func (m mailbox) fresh(held map[string]bool) []candidate {
 	var fresh []candidate
-	known := make(map[ledger.Key]bool)
+	var known map[ledger.Key]bool
 	for i, k := range m.keys {
 		if k == "" || held[string(k)] || known[k] || m.index.State(k) != ledger.StateNew {
 			continue
+		}
+		if left := len(m.keys) - i; known == nil {
+			known, fresh = make(map[ledger.Key]bool, left), make([]candidate, 0, left)
 		}
 		mark, _ := m.index.Mark(k)
 		known[k] = true

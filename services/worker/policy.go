@@ -136,12 +136,15 @@ func choose(ctx context.Context, s remote.Session, items []remote.Item, c remote
 // size, and how many are left for later runs, or, as daily says, for another day than the one of which today has
 // been fetched already. What is fetched comes newest first where the account wants that and there is a backlog.
 func admitted(a account.Account, today ledger.Day, fresh []candidate, backlog int) (take, large []candidate, left int, daily bool) {
-	for _, c := range fresh {
-		if a.MaxMessageSize > 0 && c.item.Size > a.MaxMessageSize {
-			large = append(large, c)
-		} else {
-			take = append(take, c)
-		}
+	take = slices.Clone(fresh)
+	if a.MaxMessageSize > 0 {
+		take = slices.DeleteFunc(take, func(c candidate) bool {
+			over := c.item.Size > a.MaxMessageSize
+			if over {
+				large = append(large, c)
+			}
+			return over
+		})
 	}
 	if a.NewestFirst && len(take) > backlog {
 		slices.Reverse(take)
