@@ -159,7 +159,7 @@ func New(cfg Config) *Client {
 // stand in a command is answered 553 here. A reverse-path that the server cannot take becomes the null
 // one: the message matters more than the address its bounces go to. What the server says of the message
 // as a whole (its answer to MAIL or DATA) is the answer of each recipient. An endpoint that fails before anything of
-// the message was read is followed by the next.
+// the message was sent is followed by the next. commit may be called by another goroutine, and again before a later write.
 //
 // Once the last octets are sent, ctx no longer ends the wait for the answers; Timeouts.Final does.
 func (c *Client) Deliver(

@@ -45,7 +45,8 @@ type conn struct {
 	tried bool          // swallows was asked
 	shy   bool          // and the answer was no
 	mute  bool          // the server says nothing to a chunk for nobody
-	took  time.Duration // for each message of the last write
+	rode  int           // messages in the last write, 0 if it was none of these
+	took  time.Duration // for their answers
 }
 
 // habits is what is known of a server, by all its connections.

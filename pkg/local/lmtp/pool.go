@@ -26,6 +26,7 @@ type pool struct {
 	hurry   *time.Timer   // set while messages wait that could have a connection of their own
 	pace    time.Duration // of the server for one message, 0 while it is not known
 	fast    time.Duration // a pace at which messages ride together
+	calm    time.Time     // none do until then
 	idle    []*conn       // by time of last use, the oldest first
 	sweeper *time.Timer   // set while there are idle connections
 	closed  bool
@@ -35,6 +36,10 @@ const (
 	// fastPace is what a server that is fast takes for a message at most, and maxWait what one waits for a ride.
 	fastPace = time.Millisecond
 	maxWait  = 10 * time.Millisecond
+	// slowRide is how long a write may wait for its answers. After a longer one nobody rides for calmFor times as long: who
+	// gets mail that takes long must not have others wait for it again and again.
+	slowRide = 100 * time.Millisecond
+	calmFor  = 20
 )
 
 func newPool(cfg Config, at Endpoint) *pool { return &pool{cfg: cfg, at: at, fast: fastPace} }
@@ -94,7 +99,9 @@ func (p *pool) joins(s *seat) bool {
 	return s.rides() && p.inUse > 0 && p.isFast() && len(p.queue) < maxRide
 }
 
-func (p *pool) isFast() bool { return p.pace > 0 && p.pace <= p.fast }
+func (p *pool) isFast() bool {
+	return p.pace > 0 && p.pace <= p.fast && (p.calm.IsZero() || time.Now().After(p.calm))
+}
 
 // hasten sees to it that nobody waits long who could have a connection of their own. Who gets one takes others along: the
 // next is not looked at before a while.
@@ -195,8 +202,9 @@ func (p *pool) pass(cn *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if cn != nil {
-		p.learn(cn.took)
-		cn.kept, cn.usedAt, cn.took = true, time.Now(), 0
+		now := time.Now()
+		p.learn(now, cn.took, cn.rode)
+		cn.kept, cn.usedAt, cn.rode = true, now, 0
 		if p.closed {
 			_ = cn.Close()
 			cn = nil
@@ -212,14 +220,19 @@ func (p *pool) pass(cn *conn) {
 	p.inUse--
 }
 
-// learn notes how long the server took for a message. Once it was seen to be fast it has to be slow for a while.
-func (p *pool) learn(took time.Duration) {
-	switch {
-	case took == 0:
-	case p.pace == 0 || took < p.pace:
-		p.pace = took
-	default:
-		p.pace += (took - p.pace) / 16
+// learn notes how long the server took for a write of n messages. Once it was seen to be fast it has to be slow for a while.
+func (p *pool) learn(now time.Time, took time.Duration, n int) {
+	if n == 0 {
+		return
+	}
+	if took > slowRide {
+		p.calm = now.Add(calmFor * took)
+	}
+	each := max(1, took/time.Duration(n))
+	if p.pace == 0 || each < p.pace {
+		p.pace = each
+	} else {
+		p.pace += (each - p.pace) / 16
 	}
 }
 

@@ -79,17 +79,20 @@ func (cn *conn) ride(seats []*seat) (left []*seat) {
 		cn.broken = true
 		cn.unsent(seats[whole:], err)
 	}
-	if !cn.broken {
-		cn.took = max(1, time.Since(start)/time.Duration(len(seats)))
-	}
+	cn.took, cn.rode = time.Since(start), len(seats)
 	return left
 }
 
-// asked returns those whose callers let them go. Where one of them takes its time to say so, the others are asked again later.
+// asked returns those whose callers let them go. Where one of them takes its time to say so, the others are asked later: an
+// older word does not count. The last one is never left.
 func (cn *conn) asked(seats []*seat) (ready, left []*seat) {
 	start := time.Now()
 	ready = seats[:0:0]
-	for _, s := range seats {
+	for n, s := range seats {
+		if n < len(seats)-1 && n > 0 && time.Since(start) > maxAsking {
+			left = append(left, s)
+			continue
+		}
 		if s.tx.downgrade(cn); len(s.tx.todo) == 0 {
 			s.ends(nil)
 			continue
@@ -109,7 +112,7 @@ func (cn *conn) asked(seats []*seat) (ready, left []*seat) {
 		ready = append(ready, s)
 	}
 	if n := len(ready) - 1; n > 0 && time.Since(start) > maxAsking {
-		ready, left = ready[n:], ready[:n]
+		ready, left = ready[n:], append(ready[:n:n], left...)
 	}
 	return ready, left
 }
