@@ -26,7 +26,7 @@ type MailboxStyle struct {
 
 // Name returns the name of a mailbox as people read it, the same for a path whenever it is asked for. No two paths
 // have the same name:
-//   - What cannot stand in a level is escaped as %XX, octet by octet: the delimiter, control characters, a level that
+//   - What cannot stand in a level is escaped as %XX, octet by octet: the delimiter, control characters, what is no UTF-8, a level that
 //     is "." or "..", and a % that would read as an escape. A careful name is escaped as =XX.
 //   - An empty level becomes the mark of an escape alone.
 //   - A name beyond MaxLevels or MaxOctets is cut, and ends with a hyphen and 16 digits of the SHA-256 of the whole.
@@ -57,21 +57,23 @@ func (s MailboxStyle) mark() string {
 
 // level returns one level with what cannot stand in it escaped.
 func (s MailboxStyle) level(level string) string {
-	level = strings.ToValidUTF8(level, "\uFFFD")
 	if level == "" {
 		return s.mark()
 	}
 	all := level == "." || level == ".." || level == s.mark() || s.Careful && isReserved(level)
 	var b strings.Builder
-	for i, r := range level {
-		if all || string(r) == s.Delimiter || strings.ContainsRune(s.Escape, r) || unicode.IsControl(r) ||
-			s.Careful && !plain(r) || r == '%' && isEscape(level[i:]) {
-			for _, c := range []byte(string(r)) {
+	for left := level; left != ""; {
+		r, n := utf8.DecodeRuneInString(left)
+		char := left[:n]
+		if all || r == utf8.RuneError && n == 1 || char == s.Delimiter || strings.ContainsRune(s.Escape, r) || unicode.IsControl(r) ||
+			s.Careful && !plain(r) || r == '%' && isEscape(left) {
+			for _, c := range []byte(char) {
 				fmt.Fprintf(&b, "%s%02X", s.mark(), c)
 			}
-			continue
+		} else {
+			b.WriteString(char)
 		}
-		b.WriteRune(r)
+		left = left[n:]
 	}
 	return b.String()
 }
