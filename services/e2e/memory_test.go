@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mailferry/mailferry/pkg/account"
+	"github.com/mailferry/mailferry/pkg/directory"
 	"github.com/mailferry/mailferry/pkg/queue"
 	"github.com/mailferry/mailferry/pkg/testenv"
 )
@@ -75,4 +76,50 @@ func peak(t *testing.T, p *proc) int {
 	}
 	t.Fatal("no VmHWM")
 	return 0
+}
+
+// TestWorkerMemory has a worker collect from 64 accounts at once: its peak of resident memory stays under 64 MB and one more for
+// each session.
+func TestWorkerMemory(t *testing.T) {
+	t.Parallel()
+	acquire(t)
+	const sessions, each = 64, 30
+	remote := testenv.NewDovecot(t)
+	h, s := newHouse(t, remote), newSink(t)
+	h.destination(s.destination())
+	if _, err := h.book.UpdateSettings(t.Context(), func(s *directory.Settings) error {
+		s.Budgets = account.Budgets(fmt.Sprintf("127.0.0.1=%d/0", sessions))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var accounts []account.Account
+	for i := range sessions {
+		user, proto := fmt.Sprint("user", i), account.POP3
+		if i%2 == 0 {
+			proto = account.IMAP
+		}
+		accounts = append(accounts, h.account(user, user, proto, account.Leave))
+		for _, m := range testenv.Corpus(testenv.CorpusConfig{Name: user, Messages: each}) {
+			remote.Append(user, m.Raw)
+		}
+	}
+	worker := h.startWith("worker", []string{"--slots", strconv.Itoa(sessions + sessions/8)})
+	h.start("delivery")
+	for _, a := range accounts {
+		h.trigger(a, "run-"+a.Name, queue.Scheduled)
+	}
+	testenv.Eventually(t, 3*time.Minute, "all messages have arrived", func() bool {
+		for _, a := range accounts {
+			if len(s.copies(a.ForwardTo)) != each {
+				return false
+			}
+		}
+		return true
+	})
+	got := peak(t, worker)
+	t.Logf("VmHWM %d KiB", got)
+	if most := (64 + sessions) << 10; got > most {
+		t.Errorf("the worker took %d KiB at its peak, at most %d are allowed", got, most)
+	}
 }
